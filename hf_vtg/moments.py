@@ -1,10 +1,11 @@
 """Arithmetic of segments: temporal IoU, generalised IoU, non-maximum suppression, fractions and seconds.
 
-A moment is a pair (start, end) with start <= end on the last axis, in any unit (fractions, seconds, cells). Every
-function takes torch tensors, numpy arrays or nested lists; tensors in give tensors out, anything else numpy.
+A moment is a pair (start, end), start <= end, on the last axis, in any unit (fractions, seconds, cells).
+Every function takes torch tensors, numpy arrays or nested lists; tensors give tensors, the rest gives numpy.
 Integers are computed in float64, floating inputs in their own (promoted) precision.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def temporal_iou(a: ArrayLike, b: ArrayLike) -> torch.Tensor | np.ndarray:
         a, b: (..., 2) moments; the leading axes broadcast against each other.
 
     Returns:
-        (...) in [0, 1]; 0 for disjoint or touching moments and where the union has no length. NaN only for NaN in.
+        (...) in [0, 1]; 0 for disjoint or touching moments and where the union has no length.
     """
     (a, b), is_numpy = _as_tensors(a, b)
     inter, hull, _ = _overlap(a, b)
@@ -36,10 +37,10 @@ def pairwise_iou(a: ArrayLike, b: ArrayLike) -> torch.Tensor | np.ndarray:
 
 
 def generalized_iou(a: ArrayLike, b: ArrayLike) -> torch.Tensor | np.ndarray:
-    """IoU - (hull - union) / hull (Rezatofighi et al. 2019, in one dimension), in [-1, 1]; 0 where the hull is a point.
+    """IoU - (hull - union) / hull (Rezatofighi et al. 2019, in one dimension): in [-1, 1], 0 where hull is 0.
 
     Args:
-        a, b: (..., 2) moments; the leading axes broadcast against each other. The gradient is finite everywhere.
+        a, b: (..., 2) moments; the leading axes broadcast against each other. The gradient is always finite.
     """
     (a, b), is_numpy = _as_tensors(a, b)
     inter, hull, union = _overlap(a, b)
@@ -49,7 +50,7 @@ def generalized_iou(a: ArrayLike, b: ArrayLike) -> torch.Tensor | np.ndarray:
 def temporal_nms(
     moments: ArrayLike, scores: ArrayLike, threshold: float, top_k: int | None = None
 ) -> torch.Tensor | np.ndarray:
-    """Greedy non-maximum suppression of each row: keep the best, drop what overlaps it by IoU > threshold, repeat.
+    """Greedy non-maximum suppression of each row: keep the best, drop what has IoU > threshold with it.
 
     Args:
         moments: (..., K, 2), start <= end. The IoU and the comparison are in the precision of this tensor.
@@ -61,7 +62,7 @@ def temporal_nms(
         (..., min(top_k, K)) int64 indices into K, best first, padded with -1.
 
     Raises:
-        HFVTGError: NaN among scores or kept moments, shapes that do not fit, or a senseless threshold or top_k.
+        HFVTGError: NaN among scores or scored moments, shapes that do not fit, a bad threshold or top_k.
     """
     is_numpy = not (isinstance(moments, torch.Tensor) or isinstance(scores, torch.Tensor))
     (moments,), _ = _as_tensors(moments)
@@ -79,7 +80,8 @@ def temporal_nms(
 
     lead, num = scores.shape[:-1], scores.shape[-1]
     width = num if top_k is None else min(int(top_k), num)
-    moments, scores = moments.reshape(-1, num, 2), scores.reshape(-1, num)
+    rows = math.prod(lead)
+    moments, scores = moments.reshape(rows, num, 2), scores.reshape(rows, num)
     ranked, order = torch.sort(scores, dim=-1, descending=True, stable=True)
     moments = moments.gather(1, order[..., None].expand(-1, -1, 2))
     alive = ranked > -torch.inf if ranked.is_floating_point() else torch.ones_like(ranked, dtype=torch.bool)
@@ -109,7 +111,8 @@ def to_seconds(fractions: ArrayLike, duration: ArrayLike) -> torch.Tensor | np.n
 
     Args:
         fractions: (..., 2) or any shape whose leading axes are those of ``duration``.
-        duration: scalar, or (B, ...) one duration in seconds for each leading index of ``fractions``.
+        duration: scalar, or (B, ...) one duration in seconds for each leading index. A tensor promotes the
+            result to its own precision; anything else takes that of ``fractions``.
     """
     fractions, duration, is_numpy = _with_duration(fractions, duration)
     return _back(fractions * duration, is_numpy)
@@ -142,12 +145,11 @@ def _with_duration(moments: ArrayLike, duration: ArrayLike) -> tuple[torch.Tenso
     is_numpy = not isinstance(moments, torch.Tensor)
     (moments,), _ = _as_tensors(moments)
     if not isinstance(duration, torch.Tensor):
-        duration = torch.as_tensor(np.asarray(duration, dtype=np.float64))
-        duration = duration if duration.ndim == 0 or is_numpy else duration.to(torch.float64)
+        duration = torch.as_tensor(np.array(duration, dtype=np.float64)).to(moments.dtype)
     duration = duration.to(moments.device)
     if duration.shape != moments.shape[: duration.ndim]:
         raise HFVTGError(
-            f"durations of shape {tuple(duration.shape)} do not fit the leading axes of moments {tuple(moments.shape)}"
+            f"durations {tuple(duration.shape)} do not fit the leading axes of moments {tuple(moments.shape)}"
         )
     if not (torch.isfinite(duration).all() and (duration > 0).all()):
         raise HFVTGError(f"a duration must be positive and finite; got {duration.tolist()}")
@@ -155,7 +157,7 @@ def _with_duration(moments: ArrayLike, duration: ArrayLike) -> tuple[torch.Tenso
 
 
 def _overlap(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Lengths of intersection, hull and union. Where the moments overlap the hull is the union, at one rounding less."""
+    """Lengths of intersection, hull and union. Of overlapping moments the hull is the union, rounded once."""
     inter = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - inter

@@ -1,0 +1,34 @@
+"""AutoModelForVideoGrounding, and the registration of every method with transformers."""
+
+from collections import OrderedDict
+
+from transformers import AutoConfig, AutoModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from .configuration import WordVectorConfig
+from .models.mmn import MMNConfig, MMNForVideoGrounding
+
+# One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
+METHODS = {
+    "mmn": (MMNConfig, MMNForVideoGrounding),
+}
+
+
+class _ModelNames(OrderedDict):
+    """The mapping that transformers writes a back-reference on, which a plain dict does not allow."""
+
+
+class AutoModelForVideoGrounding(_BaseAutoModelClass):
+    """``from_pretrained`` and ``from_config`` of any registered grounding model."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, _ModelNames())
+
+
+def register_methods() -> None:
+    """Make every method known to transformers. Safe to call again."""
+    AutoConfig.register(WordVectorConfig.model_type, WordVectorConfig, exist_ok=True)
+    for model_type, (config_class, model_class) in METHODS.items():
+        AutoConfig.register(model_type, config_class, exist_ok=True)
+        AutoModel.register(config_class, model_class, exist_ok=True)
+        AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)

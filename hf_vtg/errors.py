@@ -1,0 +1,25 @@
+"""Errors of the package. Each names the offending value, its file where there is one, and the remedy."""
+
+
+class HFVTGError(ValueError):
+    """Base of every error that hf_vtg raises on purpose."""
+
+
+class AnnotationError(HFVTGError):
+    """An annotation, prediction or reference file does not say what it should."""
+
+
+class VideoError(HFVTGError):
+    """A video file cannot be read, or holds no usable picture."""
+
+
+class FeatureError(HFVTGError):
+    """Video features are missing, malformed, or of another kind than the model expects."""
+
+
+class QueryError(HFVTGError):
+    """A query is empty, of the wrong type, or too long."""
+
+
+class ModelError(HFVTGError):
+    """A model, configuration or checkpoint breaks the contract."""

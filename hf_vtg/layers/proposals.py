@@ -1,0 +1,174 @@
+"""The sparse 2-D proposal map of 2D-TAN: which cells exist, span pooling, and masked map convolutions."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import ModelError
+
+
+def proposal_cells(num_clips: int, pooling_counts: list[int] | tuple[int, ...]) -> np.ndarray:
+    """Valid cells of the map in row-major order.
+
+    The diagonal always; then for scale s = 0, 1, ... with stride 2**s, ``pooling_counts[s]`` diagonals, each
+    raising the offset by the stride; on a diagonal of offset o the cells (i, i + o) for i = 0, stride, ... < N - o
+    (2D-TAN, SparseMaxPool).
+
+    Returns:
+        (P, 2) int64 array of (first clip, last clip), both inclusive.
+    """
+    cells = {(i, i) for i in range(num_clips)}
+    offset = 0
+    for scale, count in enumerate(pooling_counts):
+        stride = 2**scale
+        for _ in range(count):
+            offset += stride
+            cells.update((i, i + offset) for i in range(0, num_clips - offset, stride))
+    if offset >= num_clips:
+        raise ModelError(
+            f"pooling_counts={list(pooling_counts)} reach offset {offset}, beyond the last of {num_clips} clips. "
+            "Lower the counts or raise num_clips."
+        )
+    return np.array(sorted(cells), dtype=np.int64)
+
+
+def cell_moments(cells: np.ndarray, num_clips: int) -> np.ndarray:
+    """(P, 2) cells -> (P, 2) float64 moments [i / N, (j + 1) / N] as fractions of the video."""
+    return np.stack([cells[:, 0], cells[:, 1] + 1], axis=1) / num_clips
+
+
+class ProposalGrid(nn.Module):
+    """The valid cells of an N x N map, and the span maximum over them.
+
+    Buffers are derived from the configuration and not saved:
+        cell_index: (P,) position of each cell in the flattened map, row-major.
+        moments: (P, 2) float32 fractions of the video.
+        left, right: (P,) the two power-of-two windows whose maximum is the maximum over the cell's span.
+    """
+
+    def __init__(self, num_clips: int, pooling_counts: list[int] | tuple[int, ...]):
+        super().__init__()
+        self.num_clips = num_clips
+        self.pooling_counts = tuple(pooling_counts)
+        for name, value in self.computed_buffers().items():
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def num_cells(self) -> int:
+        """P, the number of valid cells."""
+        return self.cell_index.shape[0]
+
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        cells = proposal_cells(self.num_clips, self.pooling_counts)
+        level = np.log2(cells[:, 1] - cells[:, 0] + 1).astype(np.int64)
+        level_starts = np.concatenate([[0], np.cumsum(self._level_widths())])[:-1]
+        return {
+            "cell_index": torch.from_numpy(cells[:, 0] * self.num_clips + cells[:, 1]),
+            "moments": torch.from_numpy(cell_moments(cells, self.num_clips)).float(),
+            "left": torch.from_numpy(level_starts[level] + cells[:, 0]),
+            "right": torch.from_numpy(level_starts[level] + cells[:, 1] + 1 - 2**level),
+        }
+
+    def _level_widths(self) -> list[int]:
+        return [
+            self.num_clips - 2**k + 1 for k in range(self.num_clips.bit_length()) if 2**k <= self.num_clips
+        ]
+
+    def span_max(self, clips: torch.Tensor) -> torch.Tensor:
+        """(B, C, N) clips -> (B, C, P) elementwise maximum over the clips of each cell."""
+        levels = [clips]
+        for width in self._level_widths()[1:]:
+            last = levels[-1]
+            levels.append(torch.maximum(last[..., :width], last[..., -width:]))
+        windows = torch.cat(levels, dim=-1)
+        return torch.maximum(windows.index_select(-1, self.left), windows.index_select(-1, self.right))
+
+    def to_map(self, cells: torch.Tensor) -> torch.Tensor:
+        """(..., P) values of the valid cells -> (..., N, N) map, zero elsewhere."""
+        flat = cells.new_zeros(*cells.shape[:-1], self.num_clips**2)
+        flat.index_copy_(-1, self.cell_index, cells)
+        return flat.unflatten(-1, (self.num_clips, self.num_clips))
+
+    def from_map(self, full: torch.Tensor) -> torch.Tensor:
+        """(..., N, N) map -> (..., P) values of the valid cells."""
+        return full.flatten(-2).index_select(-1, self.cell_index)
+
+
+def dilated_weights(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
+    """Weights 1 / count of each layer of a stack of masked map convolutions.
+
+    The first layer pads by (kernel - 1) * layers // 2, the others not at all. count = valid inputs under the
+    kernel; a position with count 0 weighs 0 and is invalid in the next layer (2D-TAN, get_padded_mask_and_weight).
+    """
+    weights = []
+    padding = (kernel_size - 1) * num_layers // 2
+    for layer in range(num_layers):
+        padded = np.pad(mask, padding if layer == 0 else 0).astype(np.int64)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size))
+        count = windows.sum(axis=(-2, -1))
+        mask = count > 0
+        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0).astype(np.float32))
+    return weights
+
+
+class MaskedConvLayer(nn.Module):
+    """Convolution, batch normalisation, ReLU, then the weight 1 / count of valid inputs."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor, normed: list[torch.Tensor] | None = None):
+        x = self.norm(self.conv(x))
+        if normed is not None:
+            normed.append(x)
+        return x.relu() * weight.to(x.dtype)
+
+
+class MaskedMapConv(nn.Module):
+    """Stack of masked convolutions over the proposal map (2D-TAN / MMN ProposalConv without its heads).
+
+    The dense form: every position of the padded map is computed, and in training the batch statistics run over
+    all of them, as published.
+    """
+
+    def __init__(
+        self, grid: ProposalGrid, in_channels: int, channels: int, kernel_size: int, num_layers: int
+    ):
+        super().__init__()
+        if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
+            raise ModelError(
+                f"kernel_size={kernel_size} and num_layers={num_layers} do not keep the size of the map: "
+                "(kernel_size - 1) * num_layers must be even and there must be a layer."
+            )
+        self.num_clips = grid.num_clips
+        self.pooling_counts = grid.pooling_counts
+        self.kernel_size = kernel_size
+        padding = (kernel_size - 1) * num_layers // 2
+        self.layers = nn.ModuleList(
+            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else padding)
+            for k in range(num_layers)
+        )
+        for name, value in self.computed_buffers().items():
+            self.register_buffer(name, value, persistent=False)
+
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        cells = proposal_cells(self.num_clips, self.pooling_counts)
+        mask = np.zeros((self.num_clips, self.num_clips), dtype=bool)
+        mask[cells[:, 0], cells[:, 1]] = True
+        weights = dilated_weights(mask, self.kernel_size, len(self.layers))
+        return {f"weight_{k}": torch.from_numpy(w) for k, w in enumerate(weights)}
+
+    def masked_weights(self) -> list[torch.Tensor]:
+        """The 1 / count map of each layer."""
+        return [getattr(self, f"weight_{k}") for k in range(len(self.layers))]
+
+    def forward(
+        self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """(B, C, P) cells -> (B, C', P) cells; ``normed`` collects each layer's batch-norm output."""
+        x = grid.to_map(cells)
+        for layer, weight in zip(self.layers, self.masked_weights(), strict=True):
+            x = layer(x, weight, normed)
+        return grid.from_map(x)

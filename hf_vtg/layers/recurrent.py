@@ -1,0 +1,31 @@
+"""Recurrent query encoders that do not see padding."""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class PackedRecurrent(nn.Module):
+    """An LSTM or GRU over right-padded rows whose answer does not depend on the padding.
+
+    Args:
+        kind: ``"lstm"`` or ``"gru"``.
+        input_size, hidden_size, num_layers, bidirectional: as in torch.
+    """
+
+    def __init__(
+        self, kind: str, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
+    ):
+        super().__init__()
+        recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
+        self.rnn = recurrent(
+            input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional
+        )
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(R, L, E) states and (R, L) mask -> (R, L, H) states, zeros at padding."""
+        lengths = mask.sum(1)
+        if bool((lengths == states.shape[1]).all()):
+            return self.rnn(states)[0]
+        packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=states.shape[1])[0]

@@ -1,0 +1,239 @@
+"""The contract of every grounding model: five steps, one output class, one base class."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration import VideoGroundingConfig
+from .errors import ModelError
+
+STEPS = ("encode_video", "encode_text", "ground", "build_targets", "compute_losses")
+
+
+@dataclass
+class VideoGroundingOutput(ModelOutput):
+    """Output of every grounding model; a method's subclass adds its own tensors.
+
+    Args:
+        loss: weighted sum of the losses, scalar; only with labels or targets.
+        losses: name -> detached unweighted scalar; only with labels or targets.
+        moments: (B, S, K, 2) candidate segments as fractions of the duration, start <= end.
+        scores: (B, S, K), higher is better, ``-inf`` for padded or pruned candidates. Not comparable between
+            methods.
+        video_state: what :meth:`encode_video` returned, to be given back for further queries.
+    """
+
+    loss: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
+    moments: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
+    video_state: ModelOutput | None = None
+
+
+class VideoGroundingPreTrainedModel(PreTrainedModel):
+    """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
+
+    The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose
+    configuration lacks a ``model_type``.
+    """
+
+    config: VideoGroundingConfig
+    base_model_prefix = "model"
+    main_input_name = "video_features"
+    input_modalities = ("video", "text")
+    accepts_loss_kwargs = False
+    _supports_sdpa = True
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        missing = [s for s in STEPS if getattr(cls, s) is getattr(VideoGroundingPreTrainedModel, s)]
+        if missing:
+            raise ModelError(
+                f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}."
+            )
+        config_class = cls.config_class
+        if config_class in (None, VideoGroundingConfig) or not issubclass(config_class, VideoGroundingConfig):
+            raise ModelError(f"{cls.__name__} has no config_class. Annotate it: `config: YourConfig`.")
+        if not config_class.model_type:
+            raise ModelError(f"{config_class.__name__} has no model_type. Give it one, in lower case.")
+
+    def __init__(self, config: VideoGroundingConfig):
+        super().__init__(config)
+        self.loss_weights: dict[str, float] = dict(self.default_loss_weights())
+
+    def default_loss_weights(self) -> dict[str, float]:
+        """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""
+        raise NotImplementedError
+
+    def encode_video(
+        self,
+        video_features: torch.Tensor,
+        video_mask: torch.Tensor | None = None,
+        output_intermediates: bool = False,
+    ) -> ModelOutput:
+        """(B, T, D) features and (B, T) mask -> everything that does not depend on the query."""
+        raise NotImplementedError
+
+    def encode_text(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sentence_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_intermediates: bool = False,
+    ) -> ModelOutput:
+        """(B, S, L) ids or (B, S, L, E) embeddings -> everything that does not depend on the video."""
+        raise NotImplementedError
+
+    def ground(
+        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
+    ) -> VideoGroundingOutput:
+        """Both states -> candidates and scores."""
+        raise NotImplementedError
+
+    def build_targets(
+        self,
+        labels: torch.Tensor,
+        sentence_mask: torch.Tensor,
+        video_mask: torch.Tensor | None = None,
+        source_length: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """(B, S, 2) float64 fractions -> the method's discrete targets."""
+        raise NotImplementedError
+
+    def compute_losses(
+        self, output: VideoGroundingOutput, targets: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Unweighted losses by name; keys are those of ``loss_weights``."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        video_features: torch.Tensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        source_length: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sentence_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        targets: dict[str, torch.Tensor] | None = None,
+        video_state: ModelOutput | None = None,
+        output_intermediates: bool = False,
+        return_dict: bool | None = None,
+    ) -> VideoGroundingOutput:
+        """Ground S sentences in each of B videos.
+
+        Args:
+            video_features: (B, T, D) clip features, right padded.
+            video_mask: (B, T) bool, True = real clip; default all.
+            source_length: (B,) rows of the feature file before resampling; default ``video_mask.sum(1)``.
+            input_ids: (B, S, L) token ids; or ``inputs_embeds``.
+            attention_mask: (B, S, L), nonzero = real token; default all.
+            sentence_mask: (B, S) bool; default ``attention_mask.any(-1)``.
+            inputs_embeds: (B, S, L, E) given word vectors instead of ids.
+            labels: (B, S, 2) float64, start and end as fractions of the duration; asks for the losses.
+            targets: ready-made discrete targets instead of ``labels``.
+            video_state: state of an earlier call, instead of ``video_features``.
+            output_intermediates: keep the method's heavy tensors.
+
+        Raises:
+            ModelError: for missing or contradictory inputs.
+        """
+        if video_state is None:
+            self._check_video(video_features, video_mask)
+            video_state = self.encode_video(video_features, video_mask, output_intermediates)
+        attention_mask, sentence_mask = self._check_text(
+            input_ids, inputs_embeds, attention_mask, sentence_mask
+        )
+        text_state = self.encode_text(
+            input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates
+        )
+        output = self.ground(video_state, text_state, output_intermediates)
+        if labels is None and targets is None:
+            return output
+        if targets is None:
+            if source_length is None and video_mask is not None:
+                source_length = video_mask.sum(1)
+            targets = self.build_targets(labels, sentence_mask, video_mask, source_length)
+        # Losses of similarities and logarithms are not safe in half precision.
+        with torch.autocast(device_type=output.scores.device.type, enabled=False):
+            losses = self.compute_losses(output, targets)
+            loss = sum(self.loss_weights[name] * value for name, value in losses.items())
+        fields = {**output, "loss": loss, "losses": {name: value.detach() for name, value in losses.items()}}
+        return type(output)(**fields)
+
+    def _check_video(self, video_features, video_mask) -> None:
+        if video_features is None:
+            raise ModelError("Neither video_features nor video_state was given.")
+        if video_features.dim() != 3 or video_features.shape[-1] != self.config.feature_dim:
+            raise ModelError(
+                f"video_features has shape {tuple(video_features.shape)}, but this {type(self).__name__} takes "
+                f"(B, T, {self.config.feature_dim}). Extract features with the backbone named in the processor."
+            )
+        if video_mask is not None and video_mask.shape != video_features.shape[:2]:
+            raise ModelError(
+                f"video_mask has shape {tuple(video_mask.shape)}, expected {tuple(video_features.shape[:2])}."
+            )
+
+    def _check_text(self, input_ids, inputs_embeds, attention_mask, sentence_mask):
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ModelError("Give either input_ids (B, S, L) or inputs_embeds (B, S, L, E).")
+        tokens = input_ids if input_ids is not None else inputs_embeds[..., 0]
+        if tokens.dim() != 3:
+            raise ModelError(
+                f"The text has shape {tuple(tokens.shape)}, expected (B, S, L): S sentences of L tokens a video. "
+                "A single sentence is a paragraph of one."
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device)
+        if sentence_mask is None:
+            sentence_mask = attention_mask.bool().any(-1)
+        return attention_mask, sentence_mask.bool()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.Embedding)):
+            # The published methods start from PyTorch's own defaults. transformers guards the functions that
+            # reset_parameters calls, so loaded tensors stay as they are.
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+        if hasattr(module, "computed_buffers"):
+            for name, value in module.computed_buffers().items():
+                init.copy_(getattr(module, name), value)
+
+    def set_word_vectors(self, table: torch.Tensor | Any) -> None:
+        """Fill the frozen word table: (vocab_size, E), row 0 = PAD, row 1 = UNK.
+
+        Raises:
+            ModelError: if the text encoder is no word table, or the shape differs.
+        """
+        self.text_encoder.set_word_vectors(table)
+
+    @classmethod
+    def from_text_pretrained(
+        cls, text_model: str, config: VideoGroundingConfig | None = None, **kwargs
+    ) -> "VideoGroundingPreTrainedModel":
+        """A new grounding model whose text encoder carries the pretrained weights of ``text_model``.
+
+        Args:
+            text_model: id or folder of any Hugging Face text model.
+            config: configuration of the method; its ``text_config`` is replaced.
+            kwargs: passed to the text model's ``from_pretrained`` (revision, token...).
+        """
+        from .layers.text import load_text_model
+
+        pretrained = load_text_model(text_model, **kwargs)
+        config = cls.config_class() if config is None else config
+        fields = {**config.to_dict(), "text_config": pretrained.config}
+        model = cls(cls.config_class.from_dict(fields))
+        model.text_encoder.model.load_state_dict(pretrained.state_dict())
+        return model

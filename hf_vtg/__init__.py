@@ -9,3 +9,14 @@ from .models.mmn import MMNConfig, MMNForVideoGrounding
 register_methods()
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AutoModelForVideoGrounding",
+    "HFVTGError",
+    "MMNConfig",
+    "MMNForVideoGrounding",
+    "VideoGroundingConfig",
+    "VideoGroundingOutput",
+    "VideoGroundingPreTrainedModel",
+    "WordVectorConfig",
+]

@@ -54,9 +54,7 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
         super().__init_subclass__(**kwargs)
         missing = [s for s in STEPS if getattr(cls, s) is getattr(VideoGroundingPreTrainedModel, s)]
         if missing:
-            raise ModelError(
-                f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}."
-            )
+            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}.")
         config_class = cls.config_class
         if config_class in (None, VideoGroundingConfig) or not issubclass(config_class, VideoGroundingConfig):
             raise ModelError(f"{cls.__name__} has no config_class. Annotate it: `config: YourConfig`.")
@@ -150,12 +148,8 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
         if video_state is None:
             self._check_video(video_features, video_mask)
             video_state = self.encode_video(video_features, video_mask, output_intermediates)
-        attention_mask, sentence_mask = self._check_text(
-            input_ids, inputs_embeds, attention_mask, sentence_mask
-        )
-        text_state = self.encode_text(
-            input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates
-        )
+        attention_mask, sentence_mask = self._check_text(input_ids, inputs_embeds, attention_mask, sentence_mask)
+        text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
         output = self.ground(video_state, text_state, output_intermediates)
         if labels is None and targets is None:
             return output

@@ -70,9 +70,7 @@ class ProposalGrid(nn.Module):
         }
 
     def _level_widths(self) -> list[int]:
-        return [
-            self.num_clips - 2**k + 1 for k in range(self.num_clips.bit_length()) if 2**k <= self.num_clips
-        ]
+        return [self.num_clips - 2**k + 1 for k in range(self.num_clips.bit_length()) if 2**k <= self.num_clips]
 
     def span_max(self, clips: torch.Tensor) -> torch.Tensor:
         """(B, C, N) clips -> (B, C, P) elementwise maximum over the clips of each cell."""
@@ -133,9 +131,7 @@ class MaskedMapConv(nn.Module):
     all of them, as published.
     """
 
-    def __init__(
-        self, grid: ProposalGrid, in_channels: int, channels: int, kernel_size: int, num_layers: int
-    ):
+    def __init__(self, grid: ProposalGrid, in_channels: int, channels: int, kernel_size: int, num_layers: int):
         super().__init__()
         if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
             raise ModelError(

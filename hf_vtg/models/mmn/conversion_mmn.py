@@ -59,9 +59,7 @@ def _fields_from_tree(official: Mapping[str, Any]) -> dict[str, Any]:
     tree = official.get("cfg", official)
     mmn = tree["MODEL"]["MMN"]
     if mmn["FEAT2D"]["NAME"] != "pool":
-        raise ModelError(
-            f"FEAT2D.NAME={mmn['FEAT2D']['NAME']!r} is not supported; every published model uses 'pool'."
-        )
+        raise ModelError(f"FEAT2D.NAME={mmn['FEAT2D']['NAME']!r} is not supported; every published model uses 'pool'.")
     return {
         "feature_dim": mmn["FEATPOOL"]["INPUT_SIZE"],
         "num_pre_clips": tree["INPUT"]["NUM_PRE_CLIPS"],
@@ -199,9 +197,7 @@ def golden_outputs(
     return tensors
 
 
-def golden_candidates(
-    model: MMNForVideoGrounding, tensors: Mapping[str, torch.Tensor]
-) -> VideoGroundingOutput:
+def golden_candidates(model: MMNForVideoGrounding, tensors: Mapping[str, torch.Tensor]) -> VideoGroundingOutput:
     """Candidates for post-processing from score maps in the official layout (``scores2d.v``)."""
     videos = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("scores2d."))
     scores = pad_stack([model.grid.from_map(tensors[f"scores2d.{v}"]) for v in videos], value=-torch.inf)

@@ -86,9 +86,7 @@ def temporal_nms(
     moments = moments.gather(1, order[..., None].expand(-1, -1, 2))
     alive = ranked > -torch.inf if ranked.is_floating_point() else torch.ones_like(ranked, dtype=torch.bool)
     if torch.isnan(ranked).any() or (torch.isnan(moments).any(-1) & alive).any():
-        raise HFVTGError(
-            "temporal_nms got NaN among its scores or moments; look for the model's first NaN output"
-        )
+        raise HFVTGError("temporal_nms got NaN among its scores or moments; look for the model's first NaN output")
 
     kept = order.new_full((order.shape[0], width), -1)
     rank = torch.arange(num, device=order.device)
@@ -131,9 +129,7 @@ def _as_tensors(*values: ArrayLike) -> tuple[list[torch.Tensor], bool]:
         if not isinstance(value, torch.Tensor):
             value = np.asarray(value)
             # torch refuses negative strides and warns on read-only memory
-            value = torch.as_tensor(
-                value.copy() if value.dtype != object else value.astype(float), device=device
-            )
+            value = torch.as_tensor(value.copy() if value.dtype != object else value.astype(float), device=device)
         value = value if value.is_floating_point() else value.to(torch.float64)
         if value.ndim == 0 or value.shape[-1] != 2:
             raise HFVTGError(f"moments have (start, end) on their last axis; got shape {tuple(value.shape)}")

@@ -1,0 +1,54 @@
+"""Training arguments of grounding models."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from .recipes import Recipe
+
+
+@dataclass
+class VideoGroundingTrainingArguments(TrainingArguments):
+    """``TrainingArguments`` with defaults that keep a grounding batch whole, and the metric's settings.
+
+    Everything that a :class:`Recipe` names is taken from the recipe; :meth:`from_recipe` fills both.
+    """
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs every column."})
+    iou_thresholds: list[float] = field(
+        default_factory=lambda: [0.3, 0.5, 0.7], metadata={"help": "Thresholds m of R@n,IoU=m."}
+    )
+    ranks: list[int] = field(default_factory=lambda: [1, 5], metadata={"help": "Ranks n of R@n,IoU=m."})
+    inclusive: bool = field(default=False, metadata={"help": "Count IoU >= m as a hit instead of IoU > m."})
+    top_k: int = field(default=10, metadata={"help": "Moments kept a sentence in predictions."})
+    nms_threshold: float | None = field(default=None, metadata={"help": "Default: the processor's."})
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, output_dir: str, world_size: int = 1, **overrides):
+        """Arguments that repeat ``recipe`` on ``world_size`` processes; ``overrides`` win."""
+        fields = {
+            "output_dir": output_dir,
+            "num_train_epochs": recipe.epochs,
+            "learning_rate": recipe.learning_rate,
+            "weight_decay": recipe.weight_decay,
+            "adam_beta1": recipe.betas[0],
+            "adam_beta2": recipe.betas[1],
+            "adam_epsilon": recipe.epsilon,
+            "max_grad_norm": recipe.max_grad_norm,
+            "per_device_train_batch_size": recipe.per_device_batch_size,
+            "per_device_eval_batch_size": recipe.per_device_batch_size,
+            "gradient_accumulation_steps": recipe.accumulation_steps(world_size),
+            "seed": recipe.seed,
+            "iou_thresholds": list(recipe.iou_thresholds),
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+            "logging_strategy": "epoch",
+            "metric_for_best_model": recipe.metric,
+            "greater_is_better": True,
+            "load_best_model_at_end": True,
+            "save_total_limit": 2,
+            "report_to": "none",
+            "use_cpu": not torch.cuda.is_available(),
+        }
+        return cls(**{**fields, **overrides})

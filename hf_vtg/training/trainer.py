@@ -1,0 +1,200 @@
+"""Trainer of grounding models: the recipe's optimiser and schedule, and an evaluation that loses no row."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..errors import ModelError
+from ..metrics import grounding_metrics
+from .arguments import VideoGroundingTrainingArguments
+from .callbacks import EvaluationEpochs, RecipeCallback
+from .recipes import Recipe
+
+# Parts of a batch that describe it and are no model inputs.
+DESCRIPTIONS = ("metadata", "durations")
+
+
+class NumberedRows(Dataset):
+    """Rows with their ``row_index``: equal rows are legitimate (TACoS), repeated ones are not."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.rows[index], "row_index": index}
+
+
+class VideoGroundingTrainer(Trainer):
+    """``transformers.Trainer`` for grounding models.
+
+    Args:
+        model: any :class:`VideoGroundingPreTrainedModel`.
+        args: :class:`VideoGroundingTrainingArguments`; see its ``from_recipe``.
+        recipe: what changes over time, the groups and the schedule; None = the Trainer's own optimiser and schedule.
+        processing_class: the :class:`VideoGroundingProcessor`; saved with every checkpoint, decodes the evaluation.
+        data_collator: :class:`VideoGroundingCollator`.
+        kwargs: as in ``Trainer``.
+    """
+
+    # Losses are means over the micro-batch, as published.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self, model=None, args: VideoGroundingTrainingArguments = None, recipe: Recipe | None = None, **kwargs
+    ):
+        self.recipe = recipe
+        super().__init__(model=model, args=args, **kwargs)
+        self._loss_sums: dict[str, list[float]] = {}
+        if recipe is not None:
+            self.add_callback(RecipeCallback(recipe))
+            self.add_callback(EvaluationEpochs(recipe))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with one group a learning-rate factor; decay on everything, as the published codes do."""
+        if self.recipe is None:
+            return super().create_optimizer() if model is None else super().create_optimizer(model)
+        if self.optimizer is None:
+            groups: dict[float, list[nn.Parameter]] = {}
+            for name, parameter in (self.model if model is None else model).named_parameters():
+                # DistributedDataParallel may have wrapped the model.
+                groups.setdefault(self.recipe.lr_factor(name.removeprefix("module.")), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [{"params": members, "lr": self.args.learning_rate * factor} for factor, members in groups.items()],
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        """The recipe's multipliers, counted in optimiser steps so that a resumed run goes on exactly."""
+        if self.recipe is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            steps_per_epoch = self._steps_per_epoch(num_training_steps)
+
+            def multiplier(step: int) -> float:
+                return self.recipe.lr_multiplier(step, steps_per_epoch)
+
+            self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, multiplier)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _steps_per_epoch(self, num_training_steps: int) -> int:
+        if self.args.max_steps <= 0:
+            return max(1, round(num_training_steps / self.args.num_train_epochs))
+        batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        return max(1, math.ceil(len(self.train_dataset) / batch))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The model's own weighted loss; its parts are averaged into the log."""
+        inputs = {name: value for name, value in inputs.items() if name not in DESCRIPTIONS}
+        output = model(**inputs)
+        if output.loss is None:
+            raise ModelError("The batch has neither labels nor targets, so there is no loss to train on.")
+        if model.training:
+            for name, value in output.losses.items():
+                self._loss_sums.setdefault(name, []).append(value)
+        return (output.loss, output) if return_outputs else output.loss
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        if isinstance(eval_dataset, str):
+            eval_dataset = self.eval_dataset[eval_dataset]
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return super().get_eval_dataloader(None if dataset is None else NumberedRows(dataset))
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        return super().get_test_dataloader(NumberedRows(test_dataset))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._loss_sums:
+            logs = {**logs, **{name: float(torch.stack(v).mean()) for name, v in self._loss_sums.items()}}
+            self._loss_sums = {}
+        super().log(logs, start_time)
+
+    def evaluation_loop(
+        self,
+        dataloader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Predict every row once, on any number of processes.
+
+        Returns:
+            predictions: one dict a (video, sentence) in the prediction schema; metrics over all sentences, with
+            ``num_queries``; the loss is the mean over videos of their batch's loss.
+        """
+        model = self._wrap_model(self.model, training=False, dataloader=dataloader)
+        model.eval()
+        rows = []
+        for inputs in dataloader:
+            rows += self._predict_batch(model, inputs)
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        if self.args.world_size > 1:
+            rows = gather_object(rows)
+        # The samplers of several processes repeat rows to make the shares equal.
+        rows = [row for _, row in sorted({row["row_index"]: row for row in rows}.items())]
+        predictions = _number_queries(rows)
+        metrics = self._metrics(rows, predictions)
+        losses = [row["loss"] for row in rows if row["loss"] is not None]
+        if losses:
+            metrics["loss"] = sum(losses) / len(losses)
+        return EvalLoopOutput(
+            predictions=predictions,
+            label_ids=None,
+            metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
+            num_samples=len(rows),
+        )
+
+    def _predict_batch(self, model, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        metadata = inputs["metadata"]
+        inputs = self._prepare_inputs({k: v for k, v in inputs.items() if k not in DESCRIPTIONS})
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output = model(**inputs)
+        moments = self.processing_class.post_process_video_grounding(
+            output,
+            [row["duration"] for row in metadata],
+            top_k=self.args.top_k,
+            nms_threshold=self.args.nms_threshold,
+        )
+        loss = None if output.loss is None else float(output.loss)
+        return [{**row, "loss": loss, "predictions": ranked} for row, ranked in zip(metadata, moments, strict=True)]
+
+    def _metrics(self, rows, predictions) -> dict[str, float]:
+        references = [moment for row in rows for moment in (row["moments"] or ())]
+        if len(references) != len(predictions):
+            return {}
+        return grounding_metrics(
+            [[(m["start"], m["end"]) for m in p["moments"]] for p in predictions],
+            references,
+            ranks=self.args.ranks,
+            iou_thresholds=self.args.iou_thresholds,
+            inclusive=self.args.inclusive,
+        )
+
+
+def _number_queries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Predictions in the schema of ``scripts/evaluate.py``; a query's number counts the sentences of its video."""
+    counts: Counter = Counter()
+    predictions = []
+    for row in rows:
+        video_id = row["video_id"]
+        for sentence, moments in zip(row["sentences"], row["predictions"], strict=True):
+            query_id = f"{video_id}/{counts[video_id]}"
+            counts[video_id] += 1
+            predictions.append({"video_id": video_id, "query_id": query_id, "sentence": sentence, "moments": moments})
+    return predictions

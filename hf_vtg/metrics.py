@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_vtg.errors import HFVTGError
-from hf_vtg.moments import pairwise_iou
+from .errors import HFVTGError
+from .moments import pairwise_iou
 
 RANKS = (1, 5)
 IOU_THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
@@ -69,9 +69,8 @@ def ranked_ious(predictions: Sequence[Any], references: Sequence[Any], max_rank:
     predicted = [_moments(p, f"prediction {i}", ranked=True) for i, p in enumerate(predictions)]
     windows = [_moments(r, f"reference {i}", ranked=False) for i, r in enumerate(references)]
     predicted, has_prediction = _pad([p[:max_rank] for p in predicted])
-    windows, has_window = _pad(windows)
-    ious = np.where(has_window[:, None], pairwise_iou(predicted, windows), -1.0).max(-1)
-    return np.where(has_prediction, ious, -1.0)
+    windows, _ = _pad(windows)
+    return np.where(has_prediction, pairwise_iou(predicted, windows).max(-1), -1.0)
 
 
 def recall_at_iou(
@@ -142,7 +141,7 @@ def video_grounding_metric(**options: Any):
     ``options`` are those of ``evaluate.Metric``; ``cache_dir`` defaults to the cache of this package.
     ``compute`` takes the options of :func:`grounding_metrics`.
     """
-    from hf_vtg.cache import cache_root
+    from .files import cache_root
 
     options.setdefault("cache_dir", str(cache_root() / "metrics"))
     return _metric_class()(**options)
@@ -221,7 +220,7 @@ def _check_lengths(predictions: Sequence[Any], references: Sequence[Any]) -> Non
 
 
 def _pad(moments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ragged (K_i, 2) -> (N, max K, 2) filled with zeros, and which entries are real; max K is at least 1."""
+    """Ragged (K_i, 2) -> (N, max K, 2) filled with (0, 0), which overlaps nothing, and which are real; K >= 1."""
     counts = np.array([len(m) for m in moments])
     real = np.arange(max(1, counts.max())) < counts[:, None]
     padded = np.zeros((*real.shape, 2))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_vtg.errors import HFVTGError
+from .errors import HFVTGError
 
 ArrayLike = Any
 

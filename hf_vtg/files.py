@@ -1,0 +1,37 @@
+"""Where the package keeps what it can make again, and how it writes files: completely or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import constants
+
+
+def cache_root() -> Path:
+    """``$HF_VTG_CACHE``, else the folder ``hf_vtg`` beside the Hugging Face cache. Not created here."""
+    given = os.environ.get("HF_VTG_CACHE")
+    return Path(given).expanduser() if given else Path(constants.HF_HOME).expanduser().parent / "hf_vtg"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary name in the same folder with the same ending; renames it to ``path`` if the block succeeds.
+
+    After an exception the temporary file is gone and an older ``path`` is untouched. Missing folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        # mkstemp makes files private; the result gets the permissions any other new file would have
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,22 +1,59 @@
-"""Video temporal grounding with Hugging Face transformers."""
+"""Video temporal grounding with Hugging Face transformers.
+
+Importing the package makes every method, the processor and the task ``"video-grounding"`` known to transformers.
+What needs ``datasets`` is loaded on first use.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from .auto import AutoModelForVideoGrounding, register_methods
 from .configuration import VideoGroundingConfig, WordVectorConfig
 from .errors import HFVTGError
 from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
 from .models.mmn import MMNConfig, MMNForVideoGrounding
-
-register_methods()
+from .pipeline import VideoGroundingPipeline, register_pipeline
+from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
+from .tokenization import WordVectors
+from .video.features import FeatureSpec
 
 __version__ = "0.1.0"
 
+LAZY = {
+    "FeatureStore": "benchmarks.feature_store",
+    "Recipe": "training.recipes",
+    "VideoEncoder": "video.encoder",
+    "VideoGroundingCollator": "training.collator",
+    "VideoGroundingTrainer": "training.trainer",
+    "VideoGroundingTrainingArguments": "training.arguments",
+    "get_recipe": "training.recipes",
+    "grounding_metrics": "metrics",
+    "load_benchmark": "benchmarks",
+}
+
 __all__ = [
     "AutoModelForVideoGrounding",
+    "FeatureSpec",
     "HFVTGError",
     "MMNConfig",
     "MMNForVideoGrounding",
     "VideoGroundingConfig",
+    "VideoGroundingFeatureExtractor",
     "VideoGroundingOutput",
+    "VideoGroundingPipeline",
     "VideoGroundingPreTrainedModel",
+    "VideoGroundingProcessor",
     "WordVectorConfig",
+    "WordVectors",
+    *LAZY,
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+register_methods()
+register_pipeline()

@@ -2,12 +2,13 @@
 
 from collections import OrderedDict
 
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from .configuration import WordVectorConfig
 from .models.mmn import MMNConfig, MMNForVideoGrounding
+from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 
 # One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
 METHODS = {
@@ -32,3 +33,5 @@ def register_methods() -> None:
         AutoConfig.register(model_type, config_class, exist_ok=True)
         AutoModel.register(config_class, model_class, exist_ok=True)
         AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)
+        AutoFeatureExtractor.register(config_class, VideoGroundingFeatureExtractor, exist_ok=True)
+        AutoProcessor.register(config_class, VideoGroundingProcessor, exist_ok=True)

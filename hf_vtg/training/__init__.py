@@ -1,0 +1,1 @@
+"""Training: recipes, collator, arguments and Trainer."""

@@ -75,7 +75,7 @@ def contrastive_losses(
     near = all_video.unsqueeze(1) == video
     near[own_rows] &= sentence_iou.T >= settings.sentence_removal_iou
     removed = near & ~itself
-    logits = (to_sentences - settings.margin * itself.unsqueeze(-1)) / settings.video_temperature
+    logits = (to_sentences - settings.margin * itself.to(sentences.dtype).unsqueeze(-1)) / settings.video_temperature
     logits = logits.masked_fill(removed.unsqueeze(-1), -math.inf)
     video_loss = (logits.logsumexp(0) - positive / settings.video_temperature).mean()
 

@@ -1,0 +1,67 @@
+"""``hf-vtg``: grounding from the command line."""
+
+import argparse
+import json
+import sys
+
+from .errors import HFVTGError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a sub-command; returns the exit status (0 = done, 2 = a message says what to change)."""
+    parser = argparse.ArgumentParser(prog="hf-vtg", description="Find moments in videos by describing them.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_ground(commands)
+    _add_recipes(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except HFVTGError as error:
+        print(f"hf-vtg: {error}", file=sys.stderr)
+        return 2
+
+
+def _add_ground(commands) -> None:
+    ground = commands.add_parser(
+        "ground",
+        help="find when a sentence happens in a video",
+        epilog='example: hf-vtg ground video.mp4 --query "a person turns on the light" --model my-model',
+    )
+    ground.add_argument("video")
+    ground.add_argument("--query", action="append", required=True, help="repeat for several sentences")
+    ground.add_argument("--model", required=True, help="folder or Hub id of a grounding model")
+    ground.add_argument("--backbone", help="vision model; default: the one the model was trained with")
+    ground.add_argument("--top-k", type=int, default=5, dest="top_k")
+    ground.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    ground.set_defaults(run=_ground)
+
+
+def _ground(options) -> int:
+    from transformers import pipeline
+
+    from . import pipeline as _  # noqa: F401  (registers the task)
+
+    pipe = pipeline("video-grounding", model=options.model)
+    answers = pipe(options.video, options.query, top_k=options.top_k, backbone=options.backbone, progress=True)
+    if options.json:
+        print(json.dumps([{"query": q, "moments": m} for q, m in zip(options.query, answers, strict=True)], indent=2))
+        return 0
+    for query, moments in zip(options.query, answers, strict=True):
+        print(query)
+        for moment in moments:
+            print(f"  {moment['start']:8.2f} s  {moment['end']:8.2f} s   score {moment['score']:.3f}")
+    return 0
+
+
+def _add_recipes(commands) -> None:
+    recipes = commands.add_parser("recipes", help="list the papers' training settings")
+    recipes.add_argument("name", nargs="?", help="one recipe, such as mmn/charades_sta")
+    recipes.set_defaults(run=_recipes)
+
+
+def _recipes(options) -> int:
+    from .training.recipes import RECIPES, get_recipe
+
+    recipes = RECIPES if options.name is None else {options.name: get_recipe(options.name)}
+    print(json.dumps({name: recipe.to_dict() for name, recipe in recipes.items()}, indent=2))
+    return 0

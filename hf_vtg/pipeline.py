@@ -1,0 +1,220 @@
+"""``pipeline("video-grounding")``: a video and sentences in, moments in seconds out."""
+
+from collections.abc import Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+
+from .auto import AutoModelForVideoGrounding
+from .errors import FeatureError, QueryError, VideoError
+from .modeling import VideoGroundingOutput
+from .video.features import FeatureSpec
+
+TASK = "video-grounding"
+ENCODING = ("backbone", "fps", "duration", "progress")
+
+
+class VideoGroundingPipeline(Pipeline):
+    """Finds when each sentence happens in a video.
+
+    ```python
+    from transformers import pipeline
+    import hf_vtg
+
+    ground = pipeline("video-grounding", model=FOLDER_OR_ID)
+    ground("video.mp4", "a person turns on the light")
+    # [{"start": 24.1, "end": 30.2, "score": 0.81}, ...]
+    ```
+
+    The video is decoded and encoded once, however many sentences are asked. Answers do not depend on ``batch_size``.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_image_processor = False
+    _load_video_processor = False
+
+    def __init__(self, *args, **kwargs):
+        self._encoders: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
+
+    def _sanitize_parameters(self, top_k=None, nms_threshold=None, **kwargs):
+        unknown = set(kwargs) - set(ENCODING)
+        if unknown:
+            raise TypeError(f"The video-grounding pipeline has no parameter {', '.join(sorted(unknown))}.")
+        preprocess = {name: value for name, value in kwargs.items() if value is not None}
+        postprocess = {"top_k": top_k, "nms_threshold": nms_threshold}
+        return preprocess, {}, {name: value for name, value in postprocess.items() if value is not None}
+
+    def __call__(self, video: Any, query: str | list[str] | None = None, **kwargs):
+        """Ground one query or several in one video or several.
+
+        Args:
+            video: path or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of pictures (with
+                ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows the seconds of
+                a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any of these, and
+                optionally ``duration`` and ``fps``. A list of video files is asked the same ``query`` each.
+            query: a sentence, or a list of sentences.
+            top_k: moments a sentence (5).
+            nms_threshold: default: the processor's.
+            backbone: id or folder of the vision model, or a :class:`VideoEncoder`; default: the one that the
+                processor's feature spec names.
+            fps: frames per second of given frames.
+            duration: seconds of the video that given features or frames cover.
+            progress: show a progress bar while a video is encoded.
+            batch_size, num_workers: as in every pipeline.
+
+        Returns:
+            For a single query a ranked list of ``{"start", "end", "score"}`` in seconds; for a list of queries a list
+            of such lists; for several inputs a list (or, for a generator or dataset, an iterator) of these.
+        """
+        if query is None:
+            return super().__call__(video, **kwargs)
+        if isinstance(video, list) and video and all(isinstance(v, (str, Path)) for v in video):
+            return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
+        return super().__call__({"video": video, "query": query}, **kwargs)
+
+    def preprocess(self, inputs: Mapping[str, Any], **encoding) -> dict[str, Any]:
+        """One video and its queries -> clip features, duration and sentences."""
+        if not isinstance(inputs, Mapping) or "query" not in inputs or "video" not in inputs:
+            raise QueryError(
+                f"Expected a video and a query, got {type(inputs).__name__}. "
+                'Call pipe(video, "a sentence"), or give dicts {"video": ..., "query": ...}.'
+            )
+        query = inputs["query"]
+        if not isinstance(query, (str, list, tuple)) or (not isinstance(query, str) and len(query) == 0):
+            raise QueryError(f"The query is {query!r}. Give a sentence or a non-empty list of sentences.")
+        sentences = [query] if isinstance(query, str) else list(query)
+        # Bad text is found before minutes are spent on the video.
+        self.processor(text=[sentences])
+        given = {name: inputs[name] for name in ENCODING if inputs.get(name) is not None}
+        features, duration, spec = self._encode(inputs["video"], **{**encoding, **given})
+        return {
+            "features": features,
+            "duration": duration,
+            "spec": spec,
+            "sentences": sentences,
+            "single": isinstance(query, str),
+        }
+
+    def _encode(self, video, backbone=None, fps=None, duration=None, progress=None):
+        """Any form of video -> (T, D) features, seconds, spec or None."""
+        if isinstance(video, Mapping):
+            fields = dict(video)
+            if "features" not in fields:
+                raise VideoError(f"A video given as a dict needs 'features', got keys {sorted(fields)}.")
+            spec = FeatureSpec.from_dict(fields["spec"]) if fields.get("spec") is not None else None
+            features = np.asarray(fields["features"])
+            return features, self._duration_of(features, fields.get("duration", duration), spec), spec
+        if isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 2:
+            features = np.asarray(video)
+            return features, self._duration_of(features, duration, None), None
+        encoder = self._encoder(backbone)
+        if isinstance(video, (np.ndarray, torch.Tensor, list, tuple)):
+            if fps is None:
+                raise VideoError("Frames were given without their rate. Add fps=frames per second.")
+            frames = np.asarray(video) if isinstance(video, torch.Tensor) else video
+            encoded = encoder.encode_frames(frames, fps=fps, progress=progress)
+        else:
+            encoded = encoder.encode(video, progress=progress)
+        return encoded.features, float(duration or encoded.duration), encoder.spec
+
+    def _duration_of(self, features: np.ndarray, duration: float | None, spec: FeatureSpec | None) -> float:
+        if duration is None:
+            known = spec or self.processor.feature_extractor.spec
+            seconds = known.seconds_per_feature
+            if seconds is None:
+                raise FeatureError(
+                    f"Features of shape {features.shape} were given without the video's duration, and the model's "
+                    "processor does not know the seconds of a feature. Add duration=SECONDS."
+                )
+            duration = len(features) * seconds
+        if not (np.isfinite(duration) and duration > 0):
+            raise FeatureError(f"duration={duration!r} is not a positive number of seconds.")
+        return float(duration)
+
+    def _encoder(self, backbone):
+        from .video.encoder import VideoEncoder
+
+        if isinstance(backbone, VideoEncoder):
+            return backbone
+        spec = self.processor.feature_extractor.spec
+        key = str(backbone)
+        if key not in self._encoders:
+            if backbone is None and not spec.is_specified:
+                raise VideoError(
+                    "This model's processor does not say which vision model made its features, so a video file cannot "
+                    "be encoded. Add backbone=ID_OR_FOLDER, or give features."
+                )
+            self._encoders[key] = VideoEncoder.from_spec(spec, backbone=backbone, device=self.device)
+        return self._encoders[key]
+
+    def _forward(self, model_inputs: dict[str, Any] | list[dict[str, Any]]):
+        items = model_inputs if isinstance(model_inputs, list) else [model_inputs]
+        batch = self.processor(
+            video_features=[item["features"] for item in items],
+            text=[item["sentences"] for item in items],
+            spec=next((item["spec"] for item in items if item["spec"] is not None), None),
+            return_tensors="pt",
+        )
+        output = self.model(**batch.to(self.device))
+        answers = [
+            {
+                "moments": output.moments[row, : len(item["sentences"])],
+                "scores": output.scores[row, : len(item["sentences"])],
+                "duration": item["duration"],
+                "single": item["single"],
+            }
+            for row, item in enumerate(items)
+        ]
+        return answers if isinstance(model_inputs, list) else answers[0]
+
+    def postprocess(self, model_outputs: dict[str, Any], top_k: int = 5, nms_threshold: float | None = None):
+        """One video's candidates -> ranked moments in seconds."""
+        output = VideoGroundingOutput(moments=model_outputs["moments"][None], scores=model_outputs["scores"][None])
+        ranked = self.processor.post_process_video_grounding(
+            output, [model_outputs["duration"]], top_k=top_k, nms_threshold=nms_threshold
+        )[0]
+        return ranked[0] if model_outputs["single"] else ranked
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        """As in the base class, with batches made by the processor: the base pads without masks."""
+        sized = isinstance(inputs, Sized)
+        dataset = (PipelineDataset if sized else PipelineIterator)(inputs, self.preprocess, preprocess_params)
+        # An iterable dataset would be read once by every worker.
+        workers = num_workers if sized else min(num_workers, 1)
+        loader = DataLoader(dataset, num_workers=workers, batch_size=batch_size, collate_fn=list)
+        return self._answers(loader, forward_params, postprocess_params)
+
+    def _answers(self, batches, forward_params, postprocess_params) -> Iterator[Any]:
+        for batch in batches:
+            for answer in self.forward(batch, **forward_params):
+                yield self.postprocess(answer, **postprocess_params)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Model, processor and feature spec, in a folder that ``pipeline`` loads again."""
+        # The base class would mark the config as remote code, which makes a folder that cannot be loaded.
+        registered = type(self).__dict__.get("_registered_impl")
+        if registered is not None:
+            del type(self)._registered_impl
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+            self.processor.save_pretrained(save_directory, **kwargs)
+        finally:
+            if registered is not None:
+                type(self)._registered_impl = registered
+
+
+def register_pipeline() -> None:
+    """Make the task known to ``transformers.pipeline``. Safe to call again."""
+    if TASK not in PIPELINE_REGISTRY.supported_tasks:
+        PIPELINE_REGISTRY.register_pipeline(
+            TASK, pipeline_class=VideoGroundingPipeline, pt_model=AutoModelForVideoGrounding, type="multimodal"
+        )
+    PIPELINE_REGISTRY.task_aliases["video-moment-retrieval"] = TASK

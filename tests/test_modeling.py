@@ -1,0 +1,78 @@
+"""The contract: what the base classes refuse and provide."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from hf_vtg import AutoModelForVideoGrounding, VideoGroundingPreTrainedModel, WordVectorConfig
+from hf_vtg.auto import METHODS
+from hf_vtg.configuration import VideoGroundingConfig
+from hf_vtg.errors import ModelError
+from hf_vtg.layers.text import masked_mean, restore_sentences, select_sentences
+from hf_vtg.modeling import STEPS
+
+from .test_models import TestMMN
+
+MMNConfig, MMNForVideoGrounding = METHODS["mmn"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_subclass_without_a_step_is_refused(step):
+    steps = {name: getattr(MMNForVideoGrounding, name) for name in STEPS if name != step}
+    with pytest.raises(ModelError, match=step):
+        type("Half", (VideoGroundingPreTrainedModel,), {**steps, "config_class": MMNConfig})
+
+
+def test_a_subclass_without_configuration_is_refused():
+    steps = {name: getattr(MMNForVideoGrounding, name) for name in STEPS}
+    with pytest.raises(ModelError, match="config_class"):
+        type("Bare", (VideoGroundingPreTrainedModel,), steps)
+    nameless = type("NamelessConfig", (VideoGroundingConfig,), {})
+    with pytest.raises(ModelError, match="model_type"):
+        type("Nameless", (VideoGroundingPreTrainedModel,), {**steps, "config_class": nameless})
+
+
+def test_every_method_is_in_the_auto_class():
+    for config_class, model_class in METHODS.values():
+        assert AutoModelForVideoGrounding._model_mapping[config_class] is model_class
+
+
+def test_pretrained_text_weights_enter_on_request(tmp_path):
+    text = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(text).save_pretrained(tmp_path)
+    config = TestMMN().config()
+    model = MMNForVideoGrounding.from_text_pretrained(str(tmp_path), config)
+    expected = BertModel.from_pretrained(tmp_path).state_dict()
+    actual = model.text_encoder.model.state_dict()
+    assert all(torch.equal(actual[name], expected[name]) for name in actual)
+    assert isinstance(config.text_config, WordVectorConfig)
+
+
+def test_the_word_table_is_frozen_and_guarded():
+    model = TestMMN().model()
+    assert "text_encoder.model.vectors" not in dict(model.named_parameters())
+    with pytest.raises(ModelError, match="vocab_size"):
+        model.set_word_vectors(torch.zeros(3, 12))
+    with pytest.raises(ModelError, match="NaN"):
+        model.set_word_vectors(torch.full_like(model.text_encoder.model.vectors, torch.nan))
+    with pytest.raises(ModelError, match="word table"):
+        other = BertConfig(
+            vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+        TestMMN().model(text_config=other).set_word_vectors(torch.zeros(3, 12))
+
+
+def test_a_misspelt_field_is_reported(caplog):
+    TestMMN().config(num_clip=4)
+    assert "num_clips" in caplog.text
+
+
+def test_sentences_are_selected_and_restored():
+    mask = torch.tensor([[True, False], [True, True]])
+    ids = torch.arange(12).reshape(2, 2, 3)
+    rows, tokens, _ = select_sentences(mask, ids, ids >= 0)
+    assert rows.tolist() == [[0, 1, 2], [6, 7, 8], [9, 10, 11]]
+    restored = restore_sentences(rows, mask)
+    assert restored[0, 1].tolist() == [0, 0, 0] and torch.equal(restored[mask], rows)
+    mean = masked_mean(torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[1, 1, 0]]))
+    assert mean.item() == 2

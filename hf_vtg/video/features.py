@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hf_vtg.errors import FeatureError
+from ..errors import FeatureError
 
 _INTEGERS = ("window", "stride", "dim")
 _NUMBERS = ("fps", "seconds_per_feature")
@@ -53,9 +53,7 @@ class FeatureSpec:
                 kinds = int if field.name in _INTEGERS else (int, float)
                 if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < float("inf"):
                     kind = "a positive integer" if field.name in _INTEGERS else "a positive number"
-                    raise FeatureError(
-                        f"FeatureSpec.{field.name} is {value!r}: give {kind}, or None if unknown"
-                    )
+                    raise FeatureError(f"FeatureSpec.{field.name} is {value!r}: give {kind}, or None if unknown")
             elif not isinstance(value, str) or not value:
                 raise FeatureError(
                     f"FeatureSpec.{field.name} is {value!r}: give a non-empty string, or None if unknown"
@@ -104,9 +102,7 @@ class FeatureSpec:
                 continue
             if field.name in _NUMBERS and abs(mine - theirs) <= 1e-6 * max(mine, theirs):
                 continue
-            if field.name == "backbone" and (
-                self._same_fingerprint(other) or _resolved(mine) == _resolved(theirs)
-            ):
+            if field.name == "backbone" and (self._same_fingerprint(other) or _resolved(mine) == _resolved(theirs)):
                 continue
             different.append(field.name)
         return different

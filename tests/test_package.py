@@ -14,10 +14,10 @@ HEAVY = ("datasets", "evaluate", "av", "h5py", "gradio", "matplotlib")
 
 # A module may import modules of its own level or lower.
 LEVELS = [
-    {"errors", "cache"},
+    {"errors", "cache", "files"},
     {"configuration", "metrics", "moments"},
-    {"tokenization", "vector_files", "video"},
-    {"layers", "processing", "modeling"},
+    {"tokenization", "sentences", "vector_files", "video"},
+    {"layers", "feature_extraction", "processing", "modeling"},
     {"models"},
     {"auto"},
     {"pipeline", "training", "benchmarks", "visualization"},

@@ -1,4 +1,4 @@
-"""The sparse 2-D proposal map of 2D-TAN: which cells exist, span pooling, and masked map convolutions."""
+"""The sparse 2-D proposal map of 2D-TAN: which cells exist, and the maximum over the span of each."""
 
 import numpy as np
 import torch
@@ -90,81 +90,3 @@ class ProposalGrid(nn.Module):
     def from_map(self, full: torch.Tensor) -> torch.Tensor:
         """(..., N, N) map -> (..., P) values of the valid cells."""
         return full.flatten(-2).index_select(-1, self.cell_index)
-
-
-def dilated_weights(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
-    """Weights 1 / count of each layer of a stack of masked map convolutions.
-
-    The first layer pads by (kernel - 1) * layers // 2, the others not at all. count = valid inputs under the
-    kernel; a position with count 0 weighs 0 and is invalid in the next layer (2D-TAN, get_padded_mask_and_weight).
-    """
-    weights = []
-    padding = (kernel_size - 1) * num_layers // 2
-    for layer in range(num_layers):
-        padded = np.pad(mask, padding if layer == 0 else 0).astype(np.int64)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size))
-        count = windows.sum(axis=(-2, -1))
-        mask = count > 0
-        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0).astype(np.float32))
-    return weights
-
-
-class MaskedConvLayer(nn.Module):
-    """Convolution, batch normalisation, ReLU, then the weight 1 / count of valid inputs."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
-        self.norm = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: torch.Tensor, weight: torch.Tensor, normed: list[torch.Tensor] | None = None):
-        x = self.norm(self.conv(x))
-        if normed is not None:
-            normed.append(x)
-        return x.relu() * weight.to(x.dtype)
-
-
-class MaskedMapConv(nn.Module):
-    """Stack of masked convolutions over the proposal map (2D-TAN / MMN ProposalConv without its heads).
-
-    The dense form: every position of the padded map is computed, and in training the batch statistics run over
-    all of them, as published.
-    """
-
-    def __init__(self, grid: ProposalGrid, in_channels: int, channels: int, kernel_size: int, num_layers: int):
-        super().__init__()
-        if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
-            raise ModelError(
-                f"kernel_size={kernel_size} and num_layers={num_layers} do not keep the size of the map: "
-                "(kernel_size - 1) * num_layers must be even and there must be a layer."
-            )
-        self.num_clips = grid.num_clips
-        self.pooling_counts = grid.pooling_counts
-        self.kernel_size = kernel_size
-        padding = (kernel_size - 1) * num_layers // 2
-        self.layers = nn.ModuleList(
-            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else padding)
-            for k in range(num_layers)
-        )
-        for name, value in self.computed_buffers().items():
-            self.register_buffer(name, value, persistent=False)
-
-    def computed_buffers(self) -> dict[str, torch.Tensor]:
-        cells = proposal_cells(self.num_clips, self.pooling_counts)
-        mask = np.zeros((self.num_clips, self.num_clips), dtype=bool)
-        mask[cells[:, 0], cells[:, 1]] = True
-        weights = dilated_weights(mask, self.kernel_size, len(self.layers))
-        return {f"weight_{k}": torch.from_numpy(w) for k, w in enumerate(weights)}
-
-    def masked_weights(self) -> list[torch.Tensor]:
-        """The 1 / count map of each layer."""
-        return [getattr(self, f"weight_{k}") for k in range(len(self.layers))]
-
-    def forward(
-        self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None
-    ) -> torch.Tensor:
-        """(B, C, P) cells -> (B, C', P) cells; ``normed`` collects each layer's batch-norm output."""
-        x = grid.to_map(cells)
-        for layer, weight in zip(self.layers, self.masked_weights(), strict=True):
-            x = layer(x, weight, normed)
-        return grid.from_map(x)

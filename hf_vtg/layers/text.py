@@ -51,7 +51,7 @@ class TextEncoder(nn.Module):
         table = torch.as_tensor(table)
         if table.shape != self.model.vectors.shape:
             raise ModelError(
-                f"Word vectors of shape {tuple(table.shape)} do not fit the table of {tuple(self.model.vectors.shape)}. "
+                f"Word vectors of shape {tuple(table.shape)} do not fit {tuple(self.model.vectors.shape)}. "
                 "Set vocab_size and hidden_size of the WordVectorConfig to theirs."
             )
         if not torch.isfinite(table).all():

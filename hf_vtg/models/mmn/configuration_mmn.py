@@ -19,6 +19,8 @@ class MMNConfig(VideoGroundingConfig):
         hidden_size, conv_hidden_size, joint_size: width of the clips, of the map and of the two joint spaces.
         pooling_counts: diagonals of each scale of the map.
         conv_kernel_size, num_conv_layers: the stack of masked convolutions over the map.
+        map_convolution: ``"strips"`` skips positions of the map that cannot matter, ``"dense"`` is the published form;
+            equal results.
         query_encoder: ``"mean"`` over token states (published, with a Transformer) or a bidirectional ``"lstm"``
             before it; None = ``"lstm"`` for word vectors, else ``"mean"``.
         min_iou, max_iou: the target of a cell is its IoU scaled from this range to 0..1.
@@ -47,6 +49,7 @@ class MMNConfig(VideoGroundingConfig):
     pooling_counts: list[int] | tuple[int, ...] = (15,)
     conv_kernel_size: int = 5
     num_conv_layers: int = 8
+    map_convolution: Literal["strips", "dense"] = "strips"
     query_encoder: Literal["mean", "lstm"] | None = None
     min_iou: float | int = 0.5
     max_iou: float | int = 1.0

@@ -13,7 +13,8 @@ from transformers.utils import ModelOutput
 
 from ...errors import ModelError
 from ...layers.losses import upcast
-from ...layers.proposals import MaskedMapConv, ProposalGrid
+from ...layers.map_conv import MaskedMapConv
+from ...layers.proposals import ProposalGrid
 from ...layers.recurrent import PackedRecurrent
 from ...layers.text import TextEncoder, masked_mean, restore_sentences, select_sentences
 from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
@@ -30,7 +31,7 @@ class MMNVideoState(ModelOutput):
         map2d_contrastive, map2d_iou: (B, P, J) moment embeddings of the two spaces, not normalised.
         pooled_feats: (B, C, N) clips; with ``output_intermediates`` only, like all that follow.
         map2d: (B, C, P) span maximum of each valid cell.
-        bn_out: per layer (B, C', side, side) batch-norm output.
+        bn_out: per layer (B, C', side, side) batch-norm output; of the dense convolution only.
         masked_weight: per layer (side, side) 1 / count.
     """
 
@@ -148,7 +149,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             map2d_iou=self.moment_iou(hidden),
             pooled_feats=clips if output_intermediates else None,
             map2d=cells if output_intermediates else None,
-            bn_out=tuple(normed) if output_intermediates else None,
+            bn_out=tuple(normed) if normed else None,
             masked_weight=tuple(self.map_conv.masked_weights()) if output_intermediates else None,
         )
         return state

@@ -1,0 +1,225 @@
+"""Masked convolutions over the sparse proposal map: the dense form, and the exact form that skips the irrelevant."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import ModelError
+from .losses import upcast
+from .proposals import ProposalGrid, proposal_cells
+
+# More strips follow the triangle more closely, but every strip packs the weights again.
+NUM_STRIPS = 4
+
+
+class Strip(NamedTuple):
+    """A rectangle of a layer's output: rows top..bottom - 1, columns left..right - 1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class MapGeometry(NamedTuple):
+    """What the shape of the map alone decides, for each layer of a stack of masked convolutions.
+
+    Args:
+        weights: (side, side) float32 1 / count of valid inputs, 0 where there are none.
+        train: strips that cover every position with an input, which the batch statistics see.
+        eval: strips that cover every position which in addition can reach a valid cell.
+    """
+
+    weights: tuple[np.ndarray, ...]
+    train: tuple[tuple[Strip, ...], ...]
+    eval: tuple[tuple[Strip, ...], ...]
+
+
+@lru_cache(maxsize=16)
+def map_geometry(
+    num_clips: int, pooling_counts: tuple[int, ...], kernel_size: int, num_layers: int, num_strips: int = NUM_STRIPS
+) -> MapGeometry:
+    """Geometry of the map of :func:`proposal_cells` under ``num_layers`` convolutions."""
+    cells = proposal_cells(num_clips, pooling_counts)
+    valid = np.zeros((num_clips, num_clips), dtype=bool)
+    valid[cells[:, 0], cells[:, 1]] = True
+    weights = dilated_weights(valid, kernel_size, num_layers)
+    needed, train, evaluation = valid, [], []
+    for weight in reversed(weights):
+        active = weight > 0
+        train.insert(0, cover(active, num_strips))
+        evaluation.insert(0, cover(active & needed, num_strips))
+        padded = np.pad(active & needed, kernel_size - 1)
+        needed = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size)).any((-2, -1))
+    return MapGeometry(tuple(weights), tuple(train), tuple(evaluation))
+
+
+def dilated_weights(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
+    """Weights 1 / count of each layer of a stack of masked map convolutions.
+
+    The first layer pads by (kernel - 1) * layers // 2, the others not at all. count = valid inputs under the
+    kernel; a position with count 0 weighs 0 and is invalid in the next layer (2D-TAN, get_padded_mask_and_weight).
+    """
+    weights = []
+    padding = (kernel_size - 1) * num_layers // 2
+    for layer in range(num_layers):
+        padded = np.pad(mask, padding if layer == 0 else 0).astype(np.int64)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size))
+        count = windows.sum(axis=(-2, -1))
+        mask = count > 0
+        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0).astype(np.float32))
+    return weights
+
+
+def cover(mask: np.ndarray, num_strips: int) -> tuple[Strip, ...]:
+    """At most ``num_strips`` row strips that contain every True of ``mask``, of least total area."""
+    rows = np.flatnonzero(mask.any(1))
+    first, last = rows[0], rows[-1]
+    inside = mask[first : last + 1]
+    size = len(inside)
+    width = mask.shape[1]
+    lefts = np.where(inside.any(1), inside.argmax(1), width)
+    rights = np.where(inside.any(1), width - inside[:, ::-1].argmax(1), 0)
+    # area[a, b]: rows a..b in one strip.
+    area = np.full((size, size), np.inf)
+    for a in range(size):
+        hull = np.maximum.accumulate(rights[a:]) - np.minimum.accumulate(lefts[a:])
+        area[a, a:] = np.maximum(hull, 0) * np.arange(1, size - a + 1)
+    best, cuts = area[0].copy(), []
+    for _ in range(1, num_strips):
+        with_cut = np.concatenate([[0], best[:-1]])[:, None] + area
+        cuts.append(with_cut.argmin(0))
+        best = with_cut.min(0)
+    strips, end = [], size
+    for cut in [*reversed(cuts), None]:
+        start = 0 if cut is None else int(cut[end - 1])
+        if start < end:
+            left, right = int(lefts[start:end].min()), int(rights[start:end].max())
+            strips.insert(0, Strip(int(first) + start, int(first) + end, left, right))
+        end = start
+        if end == 0:
+            break
+    return tuple(strips)
+
+
+class MaskedConvLayer(nn.Module):
+    """Convolution, batch normalisation, ReLU, then the weight 1 / count of valid inputs."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor, normed: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """The dense form: (B, C, side, side) -> (B, C', side', side')."""
+        x = self.norm(self.conv(x))
+        if normed is not None:
+            normed.append(x)
+        return x.relu() * weight.to(x.dtype)
+
+    def forward_strips(self, x: torch.Tensor, weight: torch.Tensor, strips: tuple[Strip, ...]) -> torch.Tensor:
+        """The same on ``strips`` only; other positions are zero. ``x`` is already padded."""
+        reach = self.conv.kernel_size[0] - 1
+        parts = []
+        for top, bottom, left, right in strips:
+            window = x[:, :, top : bottom + reach, left : right + reach]
+            parts.append(F.conv2d(window, self.conv.weight, self.conv.bias))
+        if self.norm.training:
+            parts = self._normalise(parts, x.shape[0] * weight.numel())
+        else:
+            parts = [self.norm(part) for part in parts]
+        side = weight.shape[-1]
+        rows, filled = [], 0
+        for part, (top, bottom, left, right) in zip(parts, strips, strict=True):
+            part = part.relu() * weight[top:bottom, left:right].to(part.dtype)
+            rows.append(F.pad(part, (left, side - right, top - filled, 0)))
+            filled = bottom
+        return F.pad(torch.cat(rows, dim=2), (0, 0, 0, side - filled))
+
+    def _normalise(self, parts: list[torch.Tensor], count: int) -> list[torch.Tensor]:
+        """Batch normalisation whose statistics run over the whole map of ``count`` positions.
+
+        Outside the strips the convolution sees zeros only, so its value there is its bias.
+        """
+        norm, bias = self.norm, upcast(self.conv.bias)
+        wide = [upcast(part) for part in parts]
+        outside = count - sum(part.numel() // part.shape[1] for part in parts)
+        mean = (sum(part.sum((0, 2, 3)) for part in wide) + outside * bias) / count
+        column = mean[:, None, None]
+        squares = sum(((part - column) ** 2).sum((0, 2, 3)) for part in wide)
+        variance = (squares + outside * (bias - mean) ** 2) / count
+        with torch.no_grad():
+            norm.num_batches_tracked.add_(1)
+            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+            unbiased = variance * (count / max(count - 1, 1))
+            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+        scale = upcast(norm.weight) * torch.rsqrt(variance + norm.eps)
+        shift = upcast(norm.bias) - mean * scale
+        return [
+            torch.addcmul(shift[:, None, None], part, scale[:, None, None]).to(own.dtype)
+            for part, own in zip(wide, parts, strict=True)
+        ]
+
+
+class MaskedMapConv(nn.Module):
+    """Stack of masked convolutions over the proposal map (2D-TAN / MMN ProposalConv without its heads).
+
+    ``implementation`` is ``"dense"`` (every position of the padded map, as published) or ``"strips"``: the same values
+    at the valid cells, the same batch statistics and gradients, without the positions that have no input or, outside
+    training, no way to a valid cell.
+    """
+
+    def __init__(
+        self,
+        grid: ProposalGrid,
+        in_channels: int,
+        channels: int,
+        kernel_size: int,
+        num_layers: int,
+        implementation: str = "strips",
+    ):
+        super().__init__()
+        if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
+            raise ModelError(
+                f"kernel_size={kernel_size} and num_layers={num_layers} do not keep the size of the map: "
+                "(kernel_size - 1) * num_layers must be even and there must be a layer."
+            )
+        self.implementation = implementation
+        self.padding = (kernel_size - 1) * num_layers // 2
+        self.geometry = map_geometry(grid.num_clips, grid.pooling_counts, kernel_size, num_layers)
+        self.layers = nn.ModuleList(
+            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding)
+            for k in range(num_layers)
+        )
+        for name, value in self.computed_buffers().items():
+            self.register_buffer(name, value, persistent=False)
+
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        return {f"weight_{k}": torch.from_numpy(w) for k, w in enumerate(self.geometry.weights)}
+
+    def masked_weights(self) -> list[torch.Tensor]:
+        """The 1 / count map of each layer."""
+        return [getattr(self, f"weight_{k}") for k in range(len(self.layers))]
+
+    def forward(
+        self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """(B, C, P) cells -> (B, C', P) cells.
+
+        Args:
+            normed: collects each layer's batch-norm output over the whole map; the dense form only has it.
+        """
+        x = grid.to_map(cells)
+        if self.implementation == "dense":
+            for layer, weight in zip(self.layers, self.masked_weights(), strict=True):
+                x = layer(x, weight, normed)
+            return grid.from_map(x)
+        strips = self.geometry.train if self.training else self.geometry.eval
+        x = F.pad(x, (self.padding,) * 4)
+        for layer, weight, covering in zip(self.layers, self.masked_weights(), strips, strict=True):
+            x = layer.forward_strips(x, weight, covering)
+        return grid.from_map(x)

@@ -30,22 +30,23 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def _row_counts(count: int, device: torch.device) -> list[int]:
+    counts = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([count], device=device))
+    return torch.cat(counts).tolist()
+
+
+def rows_before(count: int, device: torch.device) -> int:
+    """How many rows the processes of lower rank hold, when this one holds ``count``."""
+    return sum(_row_counts(count, device)[: dist.get_rank()])
+
+
 def gather_padded(x: torch.Tensor) -> torch.Tensor:
     """Rows of all processes, (N_0 + N_1 + ..., ...), in rank order, differentiable.
 
     Ranks may hold different numbers of rows: they are padded to the largest for the exchange.
     """
-    if world_size() == 1:
-        return x
-    counts = [torch.zeros(1, dtype=torch.long, device=x.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([x.shape[0]], device=x.device))
-    largest = int(max(counts))
-    padded = torch.cat([x, x.new_zeros(largest - x.shape[0], *x.shape[1:])])
-    gathered = _GatherWithGradient.apply(padded) if x.is_floating_point() else _gather(padded)
-    return torch.cat([part[: int(n)] for part, n in zip(gathered.chunk(world_size()), counts, strict=True)])
-
-
-def _gather(x: torch.Tensor) -> torch.Tensor:
-    parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
+    counts = _row_counts(x.shape[0], x.device)
+    padded = torch.cat([x, x.new_zeros(max(counts) - x.shape[0], *x.shape[1:])])
+    parts = _GatherWithGradient.apply(padded).chunk(len(counts))
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

@@ -10,6 +10,7 @@ from transformers import DistilBertConfig
 from ...errors import ModelError
 from ...modeling import VideoGroundingOutput
 from ...moments import temporal_iou
+from ...processing import VideoGroundingFeatureExtractor
 from ..conversion import load_official_weights, pad_stack
 from .configuration_mmn import MMNConfig
 from .modeling_mmn import MMNForVideoGrounding, MMNOutput
@@ -25,6 +26,12 @@ RENAMES = (
     (r"text_encoder\.fc_out1\.", "sentence_iou."),
     (r"text_encoder\.fc_out2\.", "sentence_contrastive."),
 )
+
+# Configuration fields whose other value changes the published numbers: (published, other).
+GOLDEN_FLAGS = {"intra_video_mask": ("zero", "exclude")}
+
+# Weight of the contrastive terms after the epochs of full contrastive losses (official ``mmn/engine/trainer.py``).
+LATE_CONTRASTIVE_FACTOR = 0.01
 
 
 def rename_official(name: str) -> str | None:
@@ -202,3 +209,53 @@ def golden_candidates(model: MMNForVideoGrounding, tensors: Mapping[str, torch.T
     videos = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("scores2d."))
     scores = pad_stack([model.grid.from_map(tensors[f"scores2d.{v}"]) for v in videos], value=-torch.inf)
     return VideoGroundingOutput(moments=model.grid.moments.expand(*scores.shape, 2), scores=scores)
+
+
+def golden_sample(inputs: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    """Official inputs of video ``index`` alone."""
+    sample = {name: inputs[name][index : index + 1] for name in ("feats", "durations")}
+    suffix = f".{index}"
+    own = {n.removesuffix(suffix): t for n, t in inputs.items() if n.endswith(suffix) and not n.startswith("avgfeats")}
+    return sample | {f"{name}.0": tensor for name, tensor in own.items()}
+
+
+def golden_loss_weights(model: MMNForVideoGrounding, official: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Weights of ``total`` and, after the published stage of full contrastive losses, ``total_late``."""
+    weights = model.default_loss_weights()
+    late = official.get("training", {}).get("late_contrastive_factor", LATE_CONTRASTIVE_FACTOR)
+    return {"total": weights, "total_late": weights | {n: late * weights[n] for n in ("loss_vid", "loss_sent")}}
+
+
+def golden_processor_settings(official: Mapping[str, Any]) -> dict[str, Any]:
+    """Processor settings of the official test configuration."""
+    tree = official.get("official_cfg") or official.get("cfg", official)
+    return {"nms_threshold": tree["TEST"]["NMS_THRESH"]}
+
+
+def golden_processed(
+    config: MMNConfig, official: Mapping[str, Any], inputs: Mapping[str, torch.Tensor], folder: Any
+) -> dict[str, torch.Tensor]:
+    """What the feature extractor makes of ``raw_frames.v``, and without normalisation of ``avgfeats_in.T``."""
+    settings = config.processor_settings()
+    names = ("resampling", "num_clips", "l2_normalize", "legacy_resample")
+    extractor = VideoGroundingFeatureExtractor(**{name: settings[name] for name in names})
+    plain = VideoGroundingFeatureExtractor(**{name: settings[name] for name in names} | {"l2_normalize": False})
+    made = {}
+    for name, tensor in inputs.items():
+        if name.startswith("raw_frames."):
+            made[name] = torch.from_numpy(extractor.resample(tensor.numpy()))
+        elif name.startswith("avgfeats_in."):
+            made[name.replace("_in", "_out")] = torch.from_numpy(plain.resample(tensor.numpy()))
+    return made
+
+
+def golden_group(name: str) -> str:
+    """The published optimiser's group of an official parameter."""
+    return "bert" if "bert" in name else "base"
+
+
+def golden_step(model: MMNForVideoGrounding, output: MMNOutput) -> dict[str, Any]:
+    """Stage and freezing of a training step, as they are in the model at that moment."""
+    late = model.loss_weights["loss_vid"] < model.default_loss_weights()["loss_vid"]
+    frozen = not any(p.requires_grad for p in model.text_encoder.parameters())
+    return {"stage": "late" if late else "full", "bert_frozen": frozen}

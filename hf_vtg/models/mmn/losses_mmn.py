@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from ...layers.losses import gather_padded
+from ...layers.losses import gather_padded, rows_before, world_size
 
 # The published code adds this to the denominator of loss_sent.
 DENOMINATOR_EPS = 1e-6
@@ -28,6 +29,40 @@ class ContrastiveSettings:
     @classmethod
     def from_config(cls, config) -> "ContrastiveSettings":
         return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
+
+
+class Pool(NamedTuple):
+    """What the own sentences and moments are compared with.
+
+    Args:
+        moments: (all B, P, J); sentences: (all R, J); video: (all R,) the video of each sentence in ``moments``.
+        own_rows: (R,) the own sentences among all; own_video: (R,) their videos.
+        weight: of this process's mean, so that the average over processes is the mean over all sentences.
+    """
+
+    moments: torch.Tensor
+    sentences: torch.Tensor
+    video: torch.Tensor
+    own_rows: torch.Tensor
+    own_video: torch.Tensor
+    weight: float
+
+
+def gather_pool(moments: torch.Tensor, sentences: torch.Tensor, video: torch.Tensor) -> Pool | None:
+    """Moments and sentences of all processes, with gradient; None if there is only one process."""
+    if world_size() == 1:
+        return None
+    first_video = rows_before(len(moments), moments.device)
+    first_row = rows_before(len(sentences), sentences.device)
+    all_sentences = gather_padded(sentences)
+    return Pool(
+        moments=gather_padded(moments),
+        sentences=all_sentences,
+        video=gather_padded(video + first_video),
+        own_rows=torch.arange(len(sentences), device=video.device) + first_row,
+        own_video=video + first_video,
+        weight=len(sentences) * world_size() / len(all_sentences),
+    )
 
 
 def iou_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -58,22 +93,22 @@ def contrastive_losses(
         loss_vid (moment to sentences) and loss_sent (sentence to moments), scalars.
     """
     rows = torch.arange(len(sentences), device=sentences.device)
-    own_rows, all_video = rows, video
-    all_moments, all_sentences = moments, sentences
-    if settings.gather_negatives:
-        all_moments, all_sentences, all_video, own_rows, video = _gather(moments, sentences, video)
+    pool = gather_pool(moments, sentences, video) if settings.gather_negatives else None
+    if pool is None:
+        pool = Pool(moments, sentences, video, rows, video, 1.0)
+    video = pool.own_video
 
     # (R, all videos, P): own sentences against all moments.
-    similarity = torch.einsum("rj,bpj->rbp", sentences, all_moments)
+    similarity = torch.einsum("rj,bpj->rbp", sentences, pool.moments)
     own = similarity[rows, video]
     positive = own.gather(1, positives) - settings.margin
 
     # (all sentences, R, k): every sentence against the positive moments of each own sentence.
-    positive_moments = all_moments[video.unsqueeze(1), positives]
-    to_sentences = torch.einsum("tj,rkj->trk", all_sentences, positive_moments)
-    itself = torch.arange(len(all_sentences), device=rows.device).unsqueeze(1) == own_rows
-    near = all_video.unsqueeze(1) == video
-    near[own_rows] &= sentence_iou.T >= settings.sentence_removal_iou
+    positive_moments = pool.moments[video.unsqueeze(1), positives]
+    to_sentences = torch.einsum("tj,rkj->trk", pool.sentences, positive_moments)
+    itself = torch.arange(len(pool.sentences), device=rows.device).unsqueeze(1) == pool.own_rows
+    near = pool.video.unsqueeze(1) == video
+    near[pool.own_rows] &= sentence_iou.T >= settings.sentence_removal_iou
     removed = near & ~itself
     logits = (to_sentences - settings.margin * itself.to(sentences.dtype).unsqueeze(-1)) / settings.video_temperature
     logits = logits.masked_fill(removed.unsqueeze(-1), -math.inf)
@@ -88,31 +123,10 @@ def contrastive_losses(
     if settings.exclude_positive_from_negatives:
         low = torch.zeros_like(overlapping).scatter(1, positives, True) & ~overlapping
         own_negatives = own_negatives.masked_fill(low, -math.inf)
-    is_own = F.one_hot(video, len(all_moments)).bool().unsqueeze(-1)
+    is_own = F.one_hot(video, len(pool.moments)).bool().unsqueeze(-1)
     negatives = torch.where(is_own, own_negatives.unsqueeze(1), similarity) / settings.sentence_temperature
     scaled = positive / settings.sentence_temperature
     rest = negatives.flatten(1).logsumexp(1, keepdim=True)
     rest = torch.logaddexp(rest, rest.new_tensor(math.log(DENOMINATOR_EPS)))
     sentence_loss = (torch.logaddexp(scaled, rest) - scaled).mean()
-    return video_loss, sentence_loss
-
-
-def _gather(moments, sentences, video):
-    """Moments and sentences of all processes, and where the own ones lie among them."""
-    import torch.distributed as dist
-
-    from ...layers.losses import world_size
-
-    if world_size() == 1:
-        rows = torch.arange(len(sentences), device=sentences.device)
-        return moments, sentences, video, rows, video
-    rank = dist.get_rank()
-    all_moments = gather_padded(moments)
-    all_sentences = gather_padded(sentences)
-    # Videos of this rank follow those of the ranks before it.
-    ranks = gather_padded(torch.full((len(moments),), rank, device=video.device))
-    video = video + int((ranks < rank).sum())
-    all_video = gather_padded(video)
-    owners = gather_padded(torch.full((len(sentences),), rank, device=video.device))
-    own_rows = torch.arange(len(sentences), device=video.device) + int((owners < rank).sum())
-    return all_moments, all_sentences, all_video, own_rows, video
+    return video_loss * pool.weight, sentence_loss * pool.weight

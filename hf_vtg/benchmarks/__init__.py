@@ -1,0 +1,60 @@
+"""Benchmarks by name. Builders, and with them ``datasets``, are imported when one is asked for."""
+
+import difflib
+import importlib
+from typing import Any
+
+from ..errors import AnnotationError
+
+BUILDERS = {
+    "charades_sta": ("charades_sta", "CharadesSTA"),
+    "jsonl": ("jsonl", "JsonlBenchmark"),
+}
+
+
+def load_benchmark(
+    name: str,
+    data_dir: Any = None,
+    config: str = "sentence",
+    version: str | None = None,
+    cache_dir: str | None = None,
+    **options: Any,
+):
+    """The rows of a benchmark as a ``DatasetDict``; what was dropped or clipped is logged.
+
+    A row is ``{"video_id": str, "duration": float, "sentences": [str], "moments": [[start, end]]}``, in seconds.
+
+    Args:
+        name: see ``BUILDERS``; ``jsonl`` for own data.
+        data_dir: folder with the official files, unchanged; or a file, a list of files, or ``{split: file}``.
+        config: ``sentence``, one query a row; or ``paragraph``, the sentences of a video in one row.
+        version: version of the annotations, where there are several; None = the usual one.
+        cache_dir: default below ``$HF_VTG_CACHE``.
+        options: passed to the builder.
+
+    Raises:
+        AnnotationError: unknown name, config or version; files missing or malformed.
+    """
+    builder = benchmark_builder(name, data_dir, config, version, cache_dir, **options)
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def benchmark_builder(
+    name: str,
+    data_dir: Any = None,
+    config: str = "sentence",
+    version: str | None = None,
+    cache_dir: str | None = None,
+    **options: Any,
+):
+    """The builder itself: ``.report`` (what was dropped), ``.as_streaming_dataset()``. As :func:`load_benchmark`."""
+    if name not in BUILDERS:
+        close = difflib.get_close_matches(str(name), BUILDERS, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise AnnotationError(f"unknown benchmark {name!r}; {hint}Known: {', '.join(BUILDERS)} (jsonl: own data)")
+    module, class_name = BUILDERS[name]
+    builder_class = getattr(importlib.import_module(f".{module}", __name__), class_name)
+    return builder_class(
+        data_dir=data_dir, config_name=config, cache_dir=cache_dir, annotation_version=version, **options
+    )

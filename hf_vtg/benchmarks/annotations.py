@@ -1,0 +1,242 @@
+"""Annotation files into checked rows: what is read, what is repaired, what is dropped, and the count of each."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import AnnotationError
+
+EMPTY_MOMENT = "end not after start"
+EMPTY_SENTENCE = "empty sentence"
+MAX_EXAMPLES = 20
+
+
+@dataclass
+class VideoAnnotation:
+    """One video (or one paragraph of it): sentences and their (start, end) in seconds, as read.
+
+    ``where`` is the place in the file for messages. :meth:`checked` is the constructor for data from outside.
+    """
+
+    video_id: str
+    duration: float
+    sentences: list[str]
+    moments: list[list[float]]
+    where: str = ""
+
+    @classmethod
+    def checked(cls, video_id: Any, duration: Any, sentences: Any, moments: Any, where: str) -> "VideoAnnotation":
+        """Types, lengths and finite numbers are checked; times are not yet compared with the duration.
+
+        Raises:
+            AnnotationError: naming the place, the field and the value.
+        """
+        if not isinstance(video_id, str) or not video_id:
+            raise AnnotationError(f"{where}: video_id is {video_id!r}; it must be a non-empty string")
+        if not _is_number(duration) or duration <= 0:
+            raise AnnotationError(
+                f"{where}: duration of {video_id!r} is {duration!r}; it must be a positive number of seconds"
+            )
+        if not isinstance(sentences, list) or not isinstance(moments, list) or len(sentences) != len(moments):
+            raise AnnotationError(
+                f"{where}: {video_id!r} needs as many moments as sentences, in two lists; "
+                f"got {_size(moments)} moments and {_size(sentences)} sentences"
+            )
+        for sentence, moment in zip(sentences, moments, strict=True):
+            if not isinstance(sentence, str):
+                raise AnnotationError(f"{where}: a sentence of {video_id!r} is {sentence!r}, not a string")
+            if not (isinstance(moment, list | tuple) and len(moment) == 2 and all(map(_is_number, moment))):
+                raise AnnotationError(
+                    f"{where}: moment {moment!r} of {video_id!r} is not a pair of finite numbers (start, end)"
+                )
+        return cls(video_id, float(duration), sentences, [[float(s), float(e)] for s, e in moments], where)
+
+
+@dataclass
+class SplitReport:
+    """What happened to the sentences of a split on their way from the file into rows; all counts of sentences.
+
+    ``videos_*`` count paragraphs where a video has several. ``clipped_starts`` and ``clipped_ends`` count starts
+    below 0 and ends beyond the duration among all sentences read, those dropped later included. ``examples`` holds
+    the first few dropped ones with their place.
+    """
+
+    videos_read: int = 0
+    videos_kept: int = 0
+    sentences_read: int = 0
+    sentences_kept: int = 0
+    clipped_starts: int = 0
+    clipped_ends: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def num_dropped(self) -> int:
+        return sum(self.dropped.values())
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.dropped or self.clipped_starts or self.clipped_ends)
+
+    def drop(self, reason: str, example: str, count: int = 1) -> None:
+        """Count ``count`` sentences as dropped for ``reason``."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(f"{example}: {reason}")
+
+    def describe(self) -> str:
+        """One line for the log."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        return (
+            f"{self.sentences_kept} of {self.sentences_read} sentences, "
+            f"{self.videos_kept} of {self.videos_read} videos; "
+            f"dropped {self.num_dropped}{f' ({reasons})' if reasons else ''}, "
+            f"clipped {self.clipped_ends} ends and {self.clipped_starts} starts"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def clean(
+    video: VideoAnnotation, report: SplitReport, clip: bool = True, drop_invalid: bool = True
+) -> VideoAnnotation | None:
+    """The video with times clipped to [0, duration], blanks of its sentences normalised and invalid ones dropped.
+
+    Invalid is a moment that, after clipping, does not end after it starts, or a sentence without a letter. Order and
+    duplicates stay. Everything is counted in ``report``; None = nothing is left.
+
+    Raises:
+        AnnotationError: for the first invalid sentence, if ``drop_invalid`` is False.
+    """
+    report.videos_read += 1
+    report.sentences_read += len(video.sentences)
+    sentences, moments = [], []
+    for sentence, (start, end) in zip(video.sentences, video.moments, strict=True):
+        sentence = " ".join(sentence.split())
+        clipped = [max(start, 0.0), min(end, video.duration)] if clip else [start, end]
+        report.clipped_starts += clipped[0] != start
+        report.clipped_ends += clipped[1] != end
+        reason = EMPTY_SENTENCE if not sentence else EMPTY_MOMENT if clipped[1] <= clipped[0] else None
+        if reason is None:
+            sentences.append(sentence)
+            moments.append(clipped)
+            continue
+        example = f"{video.where}: {video.video_id} {start:g}-{end:g} of {video.duration:g} s {sentence!r}"
+        if not drop_invalid:
+            raise AnnotationError(f"{example}: {reason}; correct it, or load with drop_invalid=True")
+        report.drop(reason, example)
+    if not sentences:
+        return None
+    report.videos_kept += 1
+    report.sentences_kept += len(sentences)
+    return VideoAnnotation(video.video_id, video.duration, sentences, moments, video.where)
+
+
+def grouped_entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(video id, entry, place) of a grouped json file ``{id: {...}}``, in the file's order.
+
+    Raises:
+        AnnotationError: not JSON, not an object of objects, or an id twice.
+    """
+    try:
+        videos = json.loads(_read_text(path), object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(videos, dict) or not videos or not all(isinstance(e, dict) for e in videos.values()):
+        raise AnnotationError(
+            f'{path}: not a grouped annotation file {{"VIDEO": {{"duration": .., "timestamps": [[start, end], ..], '
+            '"sentences": [..]}, ..}'
+        )
+    for video_id, entry in videos.items():
+        yield video_id, entry, f"{path}, {video_id!r}"
+
+
+def read_grouped_json(path: Path) -> Iterator[VideoAnnotation]:
+    """``{id: {"duration": s, "timestamps": [[start, end], ...], "sentences": [...]}}`` in seconds."""
+    for video_id, entry, where in grouped_entries(path):
+        require(entry, ("duration", "timestamps", "sentences"), where)
+        yield VideoAnnotation.checked(video_id, entry["duration"], entry["sentences"], entry["timestamps"], where)
+
+
+def read_jsonl(path: Path, unique: bool = True) -> Iterator[VideoAnnotation]:
+    """One row a line: ``{"video_id", "duration", "sentences", "moments"}``; other fields are ignored.
+
+    Raises:
+        AnnotationError: naming file and line; with ``unique`` also for a video id that comes a second time.
+    """
+    seen: dict[str, int] = {}
+    for number, row in jsonl_objects(path):
+        where = f"{path}:{number}"
+        require(row, ("video_id", "duration", "sentences", "moments"), where)
+        video = VideoAnnotation.checked(row["video_id"], row["duration"], row["sentences"], row["moments"], where)
+        if unique and video.video_id in seen:
+            raise AnnotationError(
+                f"{where}: video {video.video_id!r} was already given in line {seen[video.video_id]}; "
+                "put all its sentences into one row"
+            )
+        seen[video.video_id] = number
+        yield video
+
+
+def jsonl_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of a JSON-lines file; blank lines are skipped."""
+    count = 0
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
+        except json.JSONDecodeError as error:
+            raise AnnotationError(f"{path}:{number}: not JSON ({error.msg})") from error
+        if not isinstance(value, dict):
+            raise AnnotationError(f"{path}:{number}: a line must be a JSON object, not {type(value).__name__}")
+        count += 1
+        yield number, value
+    if not count:
+        raise AnnotationError(f"{path}: the file holds no line")
+
+
+def require(entry: dict[str, Any], fields: tuple[str, ...], where: str) -> None:
+    """Raise AnnotationError naming the fields that ``entry`` lacks and those it has."""
+    missing = [name for name in fields if name not in entry]
+    if missing:
+        raise AnnotationError(f"{where}: lacks {', '.join(missing)}; it has {', '.join(map(str, entry)) or 'nothing'}")
+
+
+def content_hash(files: dict[str, tuple[Path, ...]]) -> str:
+    """Hexadecimal hash of which split is made of which contents; names and places of the files do not count."""
+    total = hashlib.sha256()
+    for split, paths in sorted(files.items()):
+        total.update(f"[{split}]".encode())
+        for path in paths:
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:32]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise AnnotationError(f"{path}: key {twice!r} comes twice in one object; the first would be lost")
+    return entries
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _size(value: Any) -> Any:
+    return len(value) if isinstance(value, list) else f"{type(value).__name__} instead of a list of"

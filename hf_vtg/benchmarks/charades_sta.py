@@ -1,0 +1,87 @@
+"""Charades-STA (Gao et al. 2017): official text and csv files, or the grouped json of 2D-TAN and MMN."""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import AnnotationError
+from .annotations import VideoAnnotation, read_grouped_json
+from .base import BenchmarkBuilder
+from .finding import ExpectedFiles
+
+_LINE = re.compile(r"(?P<video>\S+) +(?P<start>\S+) +(?P<end>[^\s#]+) *##(?P<sentence>.*)")
+
+
+def _names(split: str) -> list[tuple[str, ...]]:
+    text = (f"charades_sta_{split}.txt", f"Charades_v1_{split}.csv")
+    return [text, (f"mmn_charades_{split}.json",), (f"charades_{split}.json",), (f"{split}.json",)]
+
+
+class CharadesSTA(BenchmarkBuilder):
+    """Charades-STA: train and test (there is no validation split).
+
+    ``charades_sta_{train,test}.txt`` has lines ``VIDEO start end##sentence``; the duration of a video is the column
+    ``length`` of ``Charades_v1_{train,test}.csv``. The text form is preferred where both forms are in a folder; the
+    grouped form has the same rows and times, already clean, and about a dozen corrected spellings.
+    Rows come video by video as in the file; a paragraph is all sentences of a video in the file's order (which is
+    not the order of their times).
+    """
+
+    FILES: ClassVar[ExpectedFiles] = {split: _names(split) for split in ("train", "test")}
+
+    def read_split(self, split: str, files: tuple[Path, ...]) -> Iterator[VideoAnnotation]:
+        tables = [path for path in files if path.suffix == ".csv"]
+        for path in files:
+            if path.suffix == ".json":
+                yield from read_grouped_json(path)
+            elif path.suffix == ".txt":
+                yield from _read_text(path, _durations(tables), tables)
+            elif path.suffix != ".csv":
+                raise AnnotationError(f"{path}: Charades-STA annotations are .txt with a .csv, or grouped .json")
+
+
+def _read_text(path: Path, durations: dict[str, float], tables: list[Path]) -> Iterator[VideoAnnotation]:
+    videos: dict[str, list[tuple[str, float, float]]] = {}
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        try:
+            start, end = float(match["start"]), float(match["end"])
+        except (TypeError, ValueError):
+            raise AnnotationError(f"{path}:{number}: expected 'VIDEO start end##sentence', got {line!r}") from None
+        video = match["video"]
+        if video not in durations:
+            where = ", ".join(map(str, tables)) or "no .csv file was given"
+            raise AnnotationError(f"{path}:{number}: the length of video {video!r} is unknown ({where})")
+        videos.setdefault(video, []).append((match["sentence"], start, end))
+        first_line.setdefault(video, number)
+    for video, rows in videos.items():
+        yield VideoAnnotation.checked(
+            video,
+            durations[video],
+            [sentence for sentence, _, _ in rows],
+            [[start, end] for _, start, end in rows],
+            f"{path}, from line {first_line[video]}",
+        )
+
+
+def _durations(tables: list[Path]) -> dict[str, float]:
+    """Video id -> length in seconds."""
+    lengths: dict[str, float] = {}
+    for path in tables:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            if not {"id", "length"} <= set(table.fieldnames or ()):
+                raise AnnotationError(f"{path}: needs columns 'id' and 'length'; it has {table.fieldnames}")
+            for row in table:
+                try:
+                    lengths[row["id"]] = float(row["length"])
+                except (TypeError, ValueError):
+                    raise AnnotationError(
+                        f"{path}:{table.line_num}: length of {row['id']!r} is {row['length']!r}, not a number"
+                    ) from None
+    return lengths

@@ -1,0 +1,299 @@
+"""Annotation files into rows: own small files for every rule, the official files for the counts."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from hf_vtg.benchmarks import base, benchmark_builder, load_benchmark
+from hf_vtg.benchmarks.annotations import SplitReport, VideoAnnotation, clean
+from hf_vtg.benchmarks.finding import split_of
+from hf_vtg.errors import AnnotationError
+
+TRAIN_TXT = """B 1.0 4.0##person opens the door.
+B 0.5 40.0##  a  person leaves.
+A 3.0 2.0##end before start.
+C 5.0 6.5##zweite Größe.
+C 5.0 6.5##zweite Größe.
+"""
+TRAIN_CSV = 'id,script,length\nA,x,10.0\nB,"a, b",30.96\nC,,8\n'
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_VTG_CACHE", str(tmp_path / "cache"))
+    base._announced.clear()
+
+
+@pytest.fixture
+def charades(tmp_path):
+    folder = tmp_path / "charades"
+    folder.mkdir()
+    (folder / "charades_sta_train.txt").write_text(TRAIN_TXT)
+    (folder / "Charades_v1_train.csv").write_text(TRAIN_CSV)
+    (folder / "charades_sta_test.txt").write_text("A 0.0 10.0##whole video\n")
+    (folder / "Charades_v1_test.csv").write_text("id,length\nA,10\n")
+    return folder
+
+
+def write_jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def row(video_id="v", duration=10.0, sentences=("a",), moments=((1, 2),)):
+    return {"video_id": video_id, "duration": duration, "sentences": sentences, "moments": moments}
+
+
+def test_charades_sentence_rows(charades):
+    data = load_benchmark("charades_sta", charades)
+    assert list(data) == ["train", "test"]
+    assert list(data["train"]) == [
+        row("B", 30.96, ["person opens the door."], [[1.0, 4.0]]),
+        row("B", 30.96, ["a person leaves."], [[0.5, 30.96]]),
+        row("C", 8.0, ["zweite Größe."], [[5.0, 6.5]]),
+        row("C", 8.0, ["zweite Größe."], [[5.0, 6.5]]),
+    ]
+    assert data["train"].features == base.FEATURES
+
+
+def test_charades_paragraph_rows_keep_the_order_of_the_file(charades):
+    train = load_benchmark("charades_sta", charades, config="paragraph")["train"]
+    assert train["video_id"][:] == ["B", "C"]
+    assert train[0]["sentences"] == ["person opens the door.", "a person leaves."]
+    assert train[0]["moments"] == [[1.0, 4.0], [0.5, 30.96]]
+
+
+def test_grouped_json_gives_the_same_rows(charades, tmp_path):
+    grouped = {
+        "B": {
+            "duration": 30.96,
+            "timestamps": [[1.0, 4.0], [0.5, 30.96]],
+            "sentences": ["person opens the door.", "a person leaves."],
+        },
+        "C": {"duration": 8.0, "timestamps": [[5.0, 6.5]] * 2, "sentences": ["zweite Größe."] * 2},
+    }
+    path = tmp_path / "mmn_charades_train.json"
+    path.write_text(json.dumps(grouped))
+    for config in ("sentence", "paragraph"):
+        text = load_benchmark("charades_sta", charades, config=config)["train"]
+        assert load_benchmark("charades_sta", path, config=config)["train"][:] == text[:]
+
+
+def test_report_counts_and_is_still_there_on_a_cache_hit(charades, caplog):
+    with caplog.at_level(logging.WARNING, logger="hf_vtg"):
+        load_benchmark("charades_sta", charades)
+    logged = [r.getMessage() for r in caplog.records if r.name.startswith("hf_vtg")]
+    assert len(logged) == 1 and "4 of 5 sentences" in logged[0] and "dropped 1" in logged[0]
+    assert "clipped 1 ends" in logged[0]
+    builder = benchmark_builder("charades_sta", charades)
+    stored = json.loads((base.Path(builder.cache_dir) / base.REPORT_FILE).read_text())
+    assert stored["train"]["dropped"] == {"end not after start": 1}
+    assert "charades_sta_train.txt" in stored["train"]["examples"][0]
+    assert builder.report["train"] == SplitReport(**stored["train"])
+    counts = builder.report["train"]
+    assert (counts.videos_read, counts.videos_kept, counts.sentences_read, counts.sentences_kept) == (3, 2, 5, 4)
+    assert builder.report["test"].is_clean
+    base._announced.clear()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="hf_vtg"):
+        load_benchmark("charades_sta", charades)
+        load_benchmark("charades_sta", charades)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("hf_vtg")] == logged
+
+
+def test_an_edited_file_is_read_again(charades):
+    before = load_benchmark("charades_sta", charades)["train"]
+    with (charades / "charades_sta_train.txt").open("a") as file:
+        file.write("A 1.0 2.0##one more\n")
+    after = load_benchmark("charades_sta", charades)["train"]
+    assert len(after) == len(before) + 1 and ["one more"] in after["sentences"][:]
+
+
+def test_streaming_gives_the_same_rows(charades):
+    streamed = benchmark_builder("charades_sta", charades).as_streaming_dataset()
+    prepared = load_benchmark("charades_sta", charades)
+    for split in prepared:
+        assert list(streamed[split]) == list(prepared[split])
+
+
+def test_times_stay_float64(charades):
+    (charades / "charades_sta_test.txt").write_text("A 0.1 6.9##x\n")
+    assert load_benchmark("charades_sta", charades)["test"][0]["moments"] == [[0.1, 6.9]]
+
+
+def test_one_split_alone_and_files_instead_of_a_folder(charades):
+    text, table = charades / "charades_sta_test.txt", charades / "Charades_v1_test.csv"
+    for given in (text, str(text), [text, table], {"test": text}, {"test": [text, table]}):
+        assert list(load_benchmark("charades_sta", given)) == ["test"]
+
+
+def test_lone_grouped_json_is_a_train_split(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    entry = {"duration": 5, "timestamps": [[0, 1]], "sentences": ["a"]}
+    (folder / "annotations.json").write_text(json.dumps({"v": entry}))
+    for name in ("charades_sta", "jsonl"):
+        for given in (folder, folder / "annotations.json"):
+            data = load_benchmark(name, given)
+            assert list(data) == ["train"] and data["train"][:]["duration"] == [5.0]
+
+
+def test_clip_and_drop_can_be_switched_off(charades):
+    kept = load_benchmark("charades_sta", charades, clip=False)["train"]
+    assert kept[1]["moments"] == [[0.5, 40.0]]
+    with pytest.raises(AnnotationError, match=r"A 3-2 of 10 s"):
+        load_benchmark("charades_sta", charades, drop_invalid=False)
+
+
+def test_clean():
+    report = SplitReport()
+    sentences = [" a\n b ", "\t", "before", "after", "reversed", "touch", "e\u0301 日本"]
+    moments = [[-1, 99], [0, 1], [-5, -1], [10, 11], [4, 3], [3, 3], [0, 10]]
+    video = clean(VideoAnnotation("v", 10.0, sentences, moments, "f:1"), report)
+    assert video.sentences == ["a b", "e\u0301 日本"] and video.moments == [[0.0, 10.0], [0, 10]]
+    assert report.dropped == {"empty sentence": 1, "end not after start": 4}
+    assert (report.clipped_starts, report.clipped_ends) == (2, 2)
+    assert clean(VideoAnnotation("w", 1.0, ["x"], [[1, 1]]), report) is None
+    assert (report.videos_read, report.videos_kept) == (2, 1)
+
+
+def test_jsonl_splits(tmp_path):
+    write_jsonl(tmp_path / "my_train.jsonl", row("a"), row("b", 12, ["x", "y"], [[0, 1], [2, 30]]))
+    write_jsonl(tmp_path / "my-val.jsonl", row("c"))
+    write_jsonl(tmp_path / "test_2.jsonl", row("d"))
+    data = load_benchmark("jsonl", tmp_path, config="paragraph")
+    assert {split: rows["video_id"][:] for split, rows in data.items()} == {
+        "train": ["a", "b"],
+        "validation": ["c"],
+        "test": ["d"],
+    }
+    assert data["train"][1] == row("b", 12.0, ["x", "y"], [[0, 1], [2, 12]])
+    other = write_jsonl(tmp_path / "rows.jsonl", row("e"))
+    assert list(load_benchmark("jsonl", other)) == ["train"]
+    assert list(load_benchmark("jsonl", {"validation": other})) == ["validation"]
+    write_jsonl(tmp_path / "training.jsonl", row("f"))
+    with pytest.raises(AnnotationError, match=r"my_train.jsonl and training.jsonl"):
+        load_benchmark("jsonl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        ([row("a"), row("b"), row("a")], r"rows.jsonl:3: video 'a' was already given in line 1"),
+        ([row(moments=[[0, float("nan")]])], r"rows.jsonl:1: moment \[0, nan\]"),
+        ([row(duration=0)], "duration of 'v' is 0"),
+        ([row(duration=float("inf"))], "duration of 'v' is inf"),
+        ([row(duration="10")], "duration of 'v' is '10'"),
+        ([row(video_id=3)], "video_id is 3"),
+        ([row(sentences=["a", "b"])], "1 moments and 2 sentences"),
+        ([row(sentences="a")], "str instead of a list"),
+        ([row(sentences=[None])], "a sentence of 'v' is None"),
+        ([row(moments=[[0, 1, 2]])], r"\[0, 1, 2\]"),
+        ([row(moments=[[0, True]])], "True"),
+        ([{"video_id": "a", "sentences": []}], "rows.jsonl:1: lacks duration, moments"),
+        ([[1]], "rows.jsonl:1: a line must be a JSON object"),
+        ([row(), row("w", moments=[[5, 4]])], None),
+        ([row(moments=[[5, 4]])], "no usable sentence"),
+        ([], "holds no line"),
+    ],
+)
+def test_jsonl_refusals(tmp_path, lines, words):
+    path = write_jsonl(tmp_path / "rows.jsonl", *lines)
+    if words is None:
+        assert len(load_benchmark("jsonl", path)["train"]) == 1
+        return
+    with pytest.raises(AnnotationError, match=words):
+        load_benchmark("jsonl", path)
+
+
+def test_broken_json_names_file_and_line(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row()) + "\n{oops\n")
+    with pytest.raises(AnnotationError, match=r"rows.jsonl:2: not JSON"):
+        load_benchmark("jsonl", tmp_path / "rows.jsonl")
+    (tmp_path / "x.json").write_text('{"v": {"duration": 5, "timestamps": [], "sentences": []}, "v": {}}')
+    with pytest.raises(AnnotationError, match="'v' comes twice"):
+        load_benchmark("jsonl", tmp_path / "x.json")
+    (tmp_path / "x.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(AnnotationError, match="UTF-8"):
+        load_benchmark("jsonl", tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    "line, words", [("A 1.0##x", "train.txt:6"), ("A a b##x", "train.txt:6"), ("Z 1 2##x", "length of video 'Z'")]
+)
+def test_charades_line_refusals(charades, line, words):
+    with (charades / "charades_sta_train.txt").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(AnnotationError, match=words):
+        load_benchmark("charades_sta", charades)
+
+
+def test_what_is_missing_is_named(charades, tmp_path):
+    with pytest.raises(AnnotationError, match=r"charades_sta_train.txt \+ Charades_v1_train.csv"):
+        load_benchmark("charades_sta")
+    with pytest.raises(AnnotationError, match=r"nowhere does not exist.*mmn_charades_test.json"):
+        load_benchmark("charades_sta", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AnnotationError, match="no annotations found"):
+        load_benchmark("charades_sta", tmp_path / "empty")
+    (charades / "Charades_v1_test.csv").unlink()
+    with pytest.raises(AnnotationError, match="the test split .* lacks Charades_v1_test.csv"):
+        load_benchmark("charades_sta", charades)
+    with pytest.raises(AnnotationError, match="config 'sentences'"):
+        load_benchmark("charades_sta", charades, config="sentences")
+    with pytest.raises(AnnotationError, match="no version 'tall'"):
+        load_benchmark("charades_sta", charades, version="tall")
+    with pytest.raises(AnnotationError, match="did you mean 'charades_sta'"):
+        load_benchmark("charades-sta", charades)
+
+
+def test_split_names():
+    names = {"val_1.json": "validation", "charades_sta_train.txt": "train", "trainer.json": None, "a.json": None}
+    names |= {"dev.jsonl": "validation", "TEST.jsonl": "test", "train_test.json": None, "contest.json": None}
+    assert {name: split_of(name) for name in names} == names
+
+
+def test_registry_imports_nothing_heavy():
+    code = "import sys, hf_vtg.benchmarks; print([m for m in ('datasets', 'h5py') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.needs_shared
+def test_official_charades(shared):
+    folder = shared / "data" / "annotations" / "charades_sta"
+    builder = benchmark_builder("charades_sta", folder)
+    train, test = builder.report["train"], builder.report["test"]
+    assert (train.sentences_read, train.sentences_kept, train.num_dropped, train.clipped_ends) == (
+        12408,
+        12404,
+        4,
+        1805,
+    )
+    assert (test.sentences_read, test.sentences_kept, test.num_dropped, test.clipped_ends) == (3720, 3720, 0, 562)
+    assert (train.videos_read, test.videos_read) == (5338, 1334)
+    assert {e.split(": ")[1].split()[0] for e in train.examples} == {"LEOL6", "IOL8Q", "AKKWU"}
+    sentences = load_benchmark("charades_sta", folder)
+    assert {split: len(rows) for split, rows in sentences.items()} == {"train": 12404, "test": 3720}
+
+    files = [folder / "mmn_charades_train.json", folder / "mmn_charades_test.json"]
+    grouped = load_benchmark("charades_sta", files, config="paragraph")
+    text = load_benchmark("charades_sta", folder, config="paragraph")
+    for split, respelled in (("train", 0), ("test", 12)):
+        a, b = text[split][:], grouped[split][:]
+        assert all(a[name] == b[name] for name in ("video_id", "duration", "moments"))
+        pairs = [
+            (x, y) for p, q in zip(a["sentences"], b["sentences"], strict=True) for x, y in zip(p, q, strict=True)
+        ]
+        assert sum(x != y for x, y in pairs) == respelled
+
+
+@pytest.mark.needs_shared
+def test_constant_floor_of_charades(shared):
+    from hf_vtg.metrics import constant_moment_baseline
+
+    data = load_benchmark("charades_sta", shared / "data" / "annotations" / "charades_sta", config="paragraph")
+    results = constant_moment_baseline(data["train"], data["test"], ranks=(1,), iou_thresholds=(0.5,))
+    assert f"{results['R@1,IoU=0.5']:.2f}" == "30.65" and results["num_queries"] == 3720

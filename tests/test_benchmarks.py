@@ -12,13 +12,13 @@ from hf_vtg.benchmarks.annotations import SplitReport, VideoAnnotation, clean
 from hf_vtg.benchmarks.finding import split_of
 from hf_vtg.errors import AnnotationError
 
-TRAIN_TXT = """B 1.0 4.0##person opens the door.
-B 0.5 40.0##  a  person leaves.
+TRAIN_TXT = """Z 1.0 4.0##person opens the door.
+Z 0.5 40.0##  a  person leaves.
 A 3.0 2.0##end before start.
 C 5.0 6.5##zweite Größe.
 C 5.0 6.5##zweite Größe.
 """
-TRAIN_CSV = 'id,script,length\nA,x,10.0\nB,"a, b",30.96\nC,,8\n'
+TRAIN_CSV = 'id,script,length\nA,x,10.0\nZ,"a, b",30.96\nC,,8\n'
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +51,8 @@ def test_charades_sentence_rows(charades):
     data = load_benchmark("charades_sta", charades)
     assert list(data) == ["train", "test"]
     assert list(data["train"]) == [
-        row("B", 30.96, ["person opens the door."], [[1.0, 4.0]]),
-        row("B", 30.96, ["a person leaves."], [[0.5, 30.96]]),
+        row("Z", 30.96, ["person opens the door."], [[1.0, 4.0]]),
+        row("Z", 30.96, ["a person leaves."], [[0.5, 30.96]]),
         row("C", 8.0, ["zweite Größe."], [[5.0, 6.5]]),
         row("C", 8.0, ["zweite Größe."], [[5.0, 6.5]]),
     ]
@@ -61,14 +61,14 @@ def test_charades_sentence_rows(charades):
 
 def test_charades_paragraph_rows_keep_the_order_of_the_file(charades):
     train = load_benchmark("charades_sta", charades, config="paragraph")["train"]
-    assert train["video_id"][:] == ["B", "C"]
+    assert train["video_id"][:] == ["Z", "C"]
     assert train[0]["sentences"] == ["person opens the door.", "a person leaves."]
     assert train[0]["moments"] == [[1.0, 4.0], [0.5, 30.96]]
 
 
 def test_grouped_json_gives_the_same_rows(charades, tmp_path):
     grouped = {
-        "B": {
+        "Z": {
             "duration": 30.96,
             "timestamps": [[1.0, 4.0], [0.5, 30.96]],
             "sentences": ["person opens the door.", "a person leaves."],
@@ -222,7 +222,7 @@ def test_broken_json_names_file_and_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line, words", [("A 1.0##x", "train.txt:6"), ("A a b##x", "train.txt:6"), ("Z 1 2##x", "length of video 'Z'")]
+    "line, words", [("A 1.0##x", "train.txt:6"), ("A a b##x", "train.txt:6"), ("N 1 2##x", "length of video 'N'")]
 )
 def test_charades_line_refusals(charades, line, words):
     with (charades / "charades_sta_train.txt").open("a") as file:

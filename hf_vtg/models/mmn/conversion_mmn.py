@@ -221,7 +221,7 @@ def golden_sample(inputs: Mapping[str, torch.Tensor], index: int) -> dict[str, t
 
 def golden_loss_weights(model: MMNForVideoGrounding, official: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Weights of ``total`` and, after the published stage of full contrastive losses, ``total_late``."""
-    weights = model.default_loss_weights()
+    weights = dict(model.loss_weights)
     late = official.get("training", {}).get("late_contrastive_factor", LATE_CONTRASTIVE_FACTOR)
     return {"total": weights, "total_late": weights | {n: late * weights[n] for n in ("loss_vid", "loss_sent")}}
 
@@ -254,7 +254,9 @@ def golden_group(name: str) -> str:
     return "bert" if "bert" in name else "base"
 
 
-def golden_step(model: MMNForVideoGrounding, output: MMNOutput) -> dict[str, Any]:
+def golden_step(
+    model: MMNForVideoGrounding, output: MMNOutput, inputs: Mapping[str, Any], step: int
+) -> dict[str, Any]:
     """Stage and freezing of a training step, as they are in the model at that moment."""
     late = model.loss_weights["loss_vid"] < model.default_loss_weights()["loss_vid"]
     frozen = not any(p.requires_grad for p in model.text_encoder.parameters())

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
 
 from ..errors import FeatureError, ModelError
 from .preprocess import FramePreprocessor
@@ -40,15 +42,16 @@ class Backbone:
             raise ModelError(f"pooling is {pooling!r}: use one of {', '.join(POOLINGS)}, or None for the model's own")
         self.name, folder = _locate(name)
         hub: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-        if folder is None and revision is not None:
-            hub["revision"] = revision
-        self.model, self.revision, missing = _load(self.name, hub, dtype or torch.float32)
-        self.revision = weights_fingerprint(folder) if folder is not None else self.revision or revision
+        if folder is None:
+            self.revision = hub["revision"] = _commit(self.name, revision)
+        else:
+            self.revision = weights_fingerprint(folder)
         if folder is not None and revision is not None and revision != self.revision:
             raise FeatureError(
                 f"{self.name}: its weights are {self.revision}, {revision} was asked for. "
                 "Pass the folder with the weights that the features were made with."
             )
+        self.model, missing = _load(self.name, hub, dtype or torch.float32)
         self.device = _device(device)
         self.model.to(self.device).eval().requires_grad_(False)
         self.clip_length = _clip_length(self.model.config)
@@ -136,16 +139,30 @@ def _locate(name: str | Path) -> tuple[str, Path | None]:
     return str(name), None
 
 
-def _load(name: str, hub: dict[str, Any], dtype: torch.dtype) -> tuple[torch.nn.Module, str | None, list[str]]:
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit of the Hub (or of the local copy, offline) that a branch, a tag or None stands for."""
+    try:
+        file = Path(hf_hub_download(name, "config.json", revision=revision))
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from error
+    return file.parent.name if file.parent.parent.name == "snapshots" else revision
+
+
+def _cannot_load(name: str, error: Exception) -> ModelError:
+    cause = str(error).strip().splitlines()[0].rstrip(".")
+    return ModelError(
+        f"{name} cannot be loaded as a vision model: {cause}. Pass the folder of a model saved with save_pretrained, "
+        "or a Hub id while the Hub can be reached."
+    )
+
+
+def _load(name: str, hub: dict[str, Any], dtype: torch.dtype) -> tuple[torch.nn.Module, list[str]]:
     from transformers import AutoModel
 
     try:
         model, info = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True, **hub)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{name} cannot be loaded as a vision model: {error}. Pass the folder of a model saved with "
-            "save_pretrained, or a Hub id while the Hub can be reached."
-        ) from error
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _cannot_load(name, error) from error
     # A mask token serves training only. Without its own pooler a model can still be averaged over its tokens.
     missing = sorted(key for key in info["missing_keys"] if "mask_token" not in key)
     if any("pooler" not in key for key in missing):
@@ -153,7 +170,7 @@ def _load(name: str, hub: dict[str, Any], dtype: torch.dtype) -> tuple[torch.nn.
             f"{name}: the checkpoint lacks weights of {type(model).__name__} ({', '.join(missing[:5])}): its features "
             "would be random. Use a complete checkpoint."
         )
-    return model, getattr(model.config, "_commit_hash", None), missing
+    return model, missing
 
 
 def _clip_length(config: Any) -> int | None:

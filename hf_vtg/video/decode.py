@@ -172,7 +172,7 @@ class VideoReader:
             if not stream.disposition & self._av.stream.Disposition.attached_pic:
                 return stream
         kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
-        raise VideoError(f"{self.name} has no video stream (it holds: {kinds}). Pass a file with pictures.")
+        raise VideoError(f"{self.name} has no video stream (it holds: {kinds}). Pass a complete file with pictures.")
 
     def _start(self) -> Fraction:
         """The container's start; it is rounded to microseconds, so the exact start of the stream that set it."""

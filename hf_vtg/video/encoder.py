@@ -97,7 +97,8 @@ class VideoEncoder:
             crop=self.backbone.preprocessor.crop,
             normalization=self.backbone.preprocessor.normalization,
         )
-        wanted.check_compatible(self.spec, "VideoEncoder")
+        # A branch or tag has become a commit; the weights of a folder were compared when it was opened.
+        replace(wanted, revision=None).check_compatible(self.spec, "VideoEncoder")
         if wanted.dim is None or wanted.pooling is None:
             black = np.zeros((64, 64, 3), np.uint8)
             dim = self._encode_batch([[black] * window]).shape[1]

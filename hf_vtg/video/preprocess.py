@@ -101,6 +101,8 @@ def describe_crop(processor: Any) -> str:
     """What an image processor does to the geometry of a frame, canonical and readable by ``parse_crop``."""
     steps = []
     size, crop = _edges(getattr(processor, "size", None)), _edges(getattr(processor, "crop_size", None))
+    if getattr(processor, "max_num_patches", None) is not None:
+        size = f"max_num_patches={processor.max_num_patches}"
     if getattr(processor, "do_resize", False):
         resample = getattr(processor, "resample", None)
         steps.append(f"resize {size} {_RESAMPLE.get(int(resample), resample) if resample is not None else ''}".strip())

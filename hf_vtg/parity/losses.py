@@ -15,7 +15,7 @@ def check_losses(session: Session, report: Report) -> None:
     """Every number of the ``losses`` files; leaves of ``not_losses`` are listed as excepted."""
     for path, value, entry, groups in _loss_leaves(session.folder, report):
         name = f"{entry['file']}:{path}"
-        ours = loss_value(session, loss_setting(session.folder, entry, groups), path)
+        ours = loss_value(session, loss_setting(session.folder, entry, groups, path), path)
         if ours is None:
             report.missing("losses", name, entry)
         else:
@@ -38,12 +38,15 @@ def _loss_leaves(folder: GoldenFolder, report: Report) -> Iterator[tuple[str, An
                 report.failed("losses", f"{file}:{path}", "matches nothing in the manifest")
 
 
-def loss_setting(folder: GoldenFolder, entry: Mapping[str, Any], groups: tuple[str, ...] = ()) -> Setting:
-    """How the loss of an entry is computed.
+def loss_setting(
+    folder: GoldenFolder, entry: Mapping[str, Any], groups: tuple[str, ...] = (), path: str | None = None
+) -> Setting:
+    """How the loss at ``path`` (default: the entry's) is computed, by the entry that covers it.
 
-    A variant in words (``as the entry of the same name``, for float64 values) is that of the first entry whose path
-    ends in the same name.
+    A variant in words (``as the entry of the same name``, for float64 values) is that of the first leaf of the file
+    that ends in the same name and has a variant.
     """
+    path = path or entry["path"]
     run = folder.run(entry.get("forward"))
     fields: dict[str, Any] = {"double": entry.get("dtype") == "float64"}
     if run.get("per_sample"):
@@ -51,11 +54,13 @@ def loss_setting(folder: GoldenFolder, entry: Mapping[str, Any], groups: tuple[s
     setting = Setting.of(run, entry, **fields)
     if setting.variant in ("default", "official"):
         return setting
-    for other in folder.entries("losses"):
-        if "dtype" not in other and _tail(other["path"]) in (_tail(entry["path"]), *groups):
-            same = loss_setting(folder, other)
+    entries = [e for e in folder.entries("losses") if e["file"] == entry["file"] and "dtype" not in e]
+    for other, _ in leaves(folder.json(entry["file"])):
+        found = find_entry(entries, other) if _tail(other) == _tail(path) else None
+        if found is not None:
+            same = loss_setting(folder, *found, other)
             return dataclasses.replace(setting, variant=same.variant, overrides=same.overrides)
-    raise ParityError(f"{folder.path}: the variant {setting.variant!r} of {entry['path']!r} names no entry.")
+    raise ParityError(f"{folder.path}: the variant {setting.variant!r} of {path!r} is that of no other entry.")
 
 
 def _tail(path: str) -> str:

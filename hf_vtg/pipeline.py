@@ -16,7 +16,7 @@ from .modeling import VideoGroundingOutput
 from .video.features import FeatureSpec
 
 TASK = "video-grounding"
-ENCODING = ("backbone", "fps", "duration", "progress")
+ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
 class VideoGroundingPipeline(Pipeline):
@@ -41,7 +41,7 @@ class VideoGroundingPipeline(Pipeline):
     _load_video_processor = False
 
     def __init__(self, *args, **kwargs):
-        self._encoders: dict[str, Any] = {}
+        self._encoders: dict[tuple[str, bool], Any] = {}
         super().__init__(*args, **kwargs)
 
     def _sanitize_parameters(self, top_k=None, nms_threshold=None, **kwargs):
@@ -67,7 +67,9 @@ class VideoGroundingPipeline(Pipeline):
                 processor's feature spec names.
             fps: frames per second of given frames.
             duration: seconds of the video that given features or frames cover.
-            progress: show a progress bar while a video is encoded.
+            progress: show a progress bar while a video is encoded; default: on a terminal.
+            use_cache: keep features of video files on disk (``$HF_VTG_CACHE``), so that the next question on this
+                video is answered at once (True).
             batch_size, num_workers: as in every pipeline.
 
         Returns:
@@ -95,6 +97,8 @@ class VideoGroundingPipeline(Pipeline):
         self.processor(text=[sentences])
         given = {name: inputs[name] for name in ENCODING if inputs.get(name) is not None}
         features, duration, spec = self._encode(inputs["video"], **{**encoding, **given})
+        # Checked for each video: a batch may join features from several sources.
+        self.processor.feature_extractor.spec.check_compatible(FeatureSpec.from_dict(spec), "the video's features")
         return {
             "features": features,
             "duration": duration,
@@ -103,7 +107,7 @@ class VideoGroundingPipeline(Pipeline):
             "single": isinstance(query, str),
         }
 
-    def _encode(self, video, backbone=None, fps=None, duration=None, progress=None):
+    def _encode(self, video, backbone=None, fps=None, duration=None, progress=None, use_cache=True):
         """Any form of video -> (T, D) features, seconds, spec or None."""
         if isinstance(video, Mapping):
             fields = dict(video)
@@ -115,7 +119,7 @@ class VideoGroundingPipeline(Pipeline):
         if isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 2:
             features = np.asarray(video)
             return features, self._duration_of(features, duration, None), None
-        encoder = self._encoder(backbone)
+        encoder = self._encoder(backbone, use_cache)
         if isinstance(video, (np.ndarray, torch.Tensor, list, tuple)):
             if fps is None:
                 raise VideoError("Frames were given without their rate. Add fps=frames per second.")
@@ -139,20 +143,22 @@ class VideoGroundingPipeline(Pipeline):
             raise FeatureError(f"duration={duration!r} is not a positive number of seconds.")
         return float(duration)
 
-    def _encoder(self, backbone):
+    def _encoder(self, backbone, use_cache):
+        from .video.cache import FeatureCache
         from .video.encoder import VideoEncoder
 
         if isinstance(backbone, VideoEncoder):
             return backbone
         spec = self.processor.feature_extractor.spec
-        key = str(backbone)
+        key = (str(backbone), use_cache)
         if key not in self._encoders:
             if backbone is None and not spec.is_specified:
                 raise VideoError(
                     "This model's processor does not say which vision model made its features, so a video file cannot "
                     "be encoded. Add backbone=ID_OR_FOLDER, or give features."
                 )
-            self._encoders[key] = VideoEncoder.from_spec(spec, backbone=backbone, device=self.device)
+            cache = FeatureCache() if use_cache else None
+            self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
         return self._encoders[key]
 
     def _forward(self, model_inputs: dict[str, Any] | list[dict[str, Any]]):
@@ -160,7 +166,7 @@ class VideoGroundingPipeline(Pipeline):
         batch = self.processor(
             video_features=[item["features"] for item in items],
             text=[item["sentences"] for item in items],
-            spec=next((item["spec"] for item in items if item["spec"] is not None), None),
+            spec=items[0]["spec"],
             return_tensors="pt",
         )
         output = self.model(**batch.to(self.device))

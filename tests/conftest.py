@@ -45,6 +45,15 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests neither read nor fill the user's caches, and never ask the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_VTG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Root of the shared folder; use together with ``@pytest.mark.needs_shared``."""

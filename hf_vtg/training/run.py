@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer
 from ..auto import METHODS
 from ..benchmarks import load_benchmark
 from ..benchmarks.feature_store import FeatureStore
+from ..cache import atomic_path
 from ..configuration import WordVectorConfig
 from ..errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from ..processing import VideoGroundingProcessor
@@ -107,8 +107,8 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     if trainer.is_world_process_zero():
         if prediction is not None:
             lines = "".join(json.dumps(line) + "\n" for line in prediction.predictions)
-            write_atomically(output / "predictions.jsonl", lines)
-        write_atomically(output / "results.json", json.dumps(results, indent=2) + "\n")
+            write_text(output / "predictions.jsonl", lines)
+        write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 
@@ -191,14 +191,6 @@ def _last_checkpoint(output: Path) -> str | None:
     return get_last_checkpoint(str(output)) if output.is_dir() else None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary name in the same folder, then rename: the old file survives a failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

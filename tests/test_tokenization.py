@@ -314,7 +314,7 @@ def test_sentences_without_tokens_become_one_unknown(vectors, bert):
 
 
 def test_unknown_words_can_be_dropped(vectors):
-    text = [["zzz the yyy light xxx", "zzz"]]
+    text = [["zzz the yyy light xxx person", "zzz"]]
     batch = tokenize_sentences(vectors.build_tokenizer(), text, max_words=2, drop_unknown=True)
     assert batch["input_ids"].tolist() == [[[2, 10], [1, 0]]]
 

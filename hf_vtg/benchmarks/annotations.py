@@ -141,19 +141,27 @@ def grouped_entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     """(video id, entry, place) of a grouped json file ``{id: {...}}``, in the file's order.
 
     Raises:
-        AnnotationError: not JSON, not an object of objects, or an id twice.
+        AnnotationError: not such a file, or an id twice.
     """
-    try:
-        videos = json.loads(_read_text(path), object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    if not isinstance(videos, dict) or not videos or not all(isinstance(e, dict) for e in videos.values()):
+    videos = json_object(path)
+    if not videos or not all(isinstance(entry, dict) for entry in videos.values()):
         raise AnnotationError(
             f'{path}: not a grouped annotation file {{"VIDEO": {{"duration": .., "timestamps": [[start, end], ..], '
             '"sentences": [..]}, ..}'
         )
     for video_id, entry in videos.items():
         yield video_id, entry, f"{path}, {video_id!r}"
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object of a JSON file. AnnotationError: not JSON, no object, or a key twice in one object."""
+    try:
+        value = json.loads(_read_text(path), object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{path}: holds a {type(value).__name__}, not an object")
+    return value
 
 
 def read_grouped_json(path: Path) -> Iterator[VideoAnnotation]:

@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration import VideoGroundingConfig
 from .errors import ModelError
+from .layers.buffers import ComputedBuffers
 
 STEPS = ("encode_video", "encode_text", "ground", "build_targets", "compute_losses")
 
@@ -200,7 +201,7 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
         else:
             super()._init_weights(module)
-        if hasattr(module, "computed_buffers"):
+        if isinstance(module, ComputedBuffers):
             for name, value in module.computed_buffers().items():
                 init.copy_(getattr(module, name), value)
 

@@ -8,7 +8,7 @@ import torch
 
 from hf_vtg.errors import ModelError
 from hf_vtg.layers.map_conv import MaskedMapConv, cover, dilated_weights, map_geometry
-from hf_vtg.layers.proposals import ProposalGrid, cell_moments, proposal_cells
+from hf_vtg.layers.proposals import ProposalGrid, proposal_cells
 
 GEOMETRIES = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548), (16, [7, 4], None)]
 
@@ -31,7 +31,8 @@ def test_valid_cells(num_clips, counts, expected):
     cells = proposal_cells(num_clips, counts)
     assert np.array_equal(cells, np.argwhere(chained_cells(num_clips, counts)))
     assert expected is None or len(cells) == expected
-    assert np.array_equal(cell_moments(cells, num_clips)[0], [0, 1 / num_clips])
+    moments = ProposalGrid(num_clips, counts).bfloat16().moments(torch.float64)
+    assert np.array_equal(moments.numpy(), (cells + [0, 1]) / num_clips)
 
 
 def test_a_grid_that_outgrows_the_clips_is_refused():
@@ -70,7 +71,7 @@ def test_dilated_weights_count_the_valid_inputs(kernel, layers):
     for k, weight in enumerate(dilated_weights(mask, kernel, layers)):
         count = torch.nn.functional.conv2d(valid, ones, padding=0 if k else padding).round()
         expected = torch.where(count > 0, 1 / count.clamp(min=1), 0.0)
-        assert torch.allclose(torch.from_numpy(weight).double(), expected[0, 0], atol=1e-7)
+        assert torch.allclose(torch.from_numpy(weight), expected[0, 0], atol=1e-15)
         valid = (count > 0).double()
 
 

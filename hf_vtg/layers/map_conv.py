@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import ModelError
+from .buffers import ComputedBuffers
 from .losses import upcast
 from .proposals import ProposalGrid, proposal_cells
 
@@ -29,7 +30,7 @@ class MapGeometry(NamedTuple):
     """What the shape of the map alone decides, for each layer of a stack of masked convolutions.
 
     Args:
-        weights: (side, side) float32 1 / count of valid inputs, 0 where there are none.
+        weights: (side, side) 1 / count of valid inputs, 0 where there are none.
         train: strips that cover every position with an input, which the batch statistics see.
         eval: strips that cover every position which in addition can reach a valid cell.
     """
@@ -71,7 +72,7 @@ def dilated_weights(mask: np.ndarray, kernel_size: int, num_layers: int) -> list
         windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size))
         count = windows.sum(axis=(-2, -1))
         mask = count > 0
-        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0).astype(np.float32))
+        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0))
     return weights
 
 
@@ -165,7 +166,7 @@ class MaskedConvLayer(nn.Module):
         ]
 
 
-class MaskedMapConv(nn.Module):
+class MaskedMapConv(ComputedBuffers):
     """Stack of masked convolutions over the proposal map (2D-TAN / MMN ProposalConv without its heads).
 
     ``implementation`` is ``"dense"`` (every position of the padded map, as published) or ``"strips"``: the same values
@@ -195,8 +196,7 @@ class MaskedMapConv(nn.Module):
             MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding)
             for k in range(num_layers)
         )
-        for name, value in self.computed_buffers().items():
-            self.register_buffer(name, value, persistent=False)
+        self.register_computed_buffers()
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
         return {f"weight_{k}": torch.from_numpy(w) for k, w in enumerate(self.geometry.weights)}

@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..errors import ModelError
+from .buffers import ComputedBuffers
 
 
 def proposal_cells(num_clips: int, pooling_counts: list[int] | tuple[int, ...]) -> np.ndarray:
@@ -32,17 +32,12 @@ def proposal_cells(num_clips: int, pooling_counts: list[int] | tuple[int, ...]) 
     return np.array(sorted(cells), dtype=np.int64)
 
 
-def cell_moments(cells: np.ndarray, num_clips: int) -> np.ndarray:
-    """(P, 2) cells -> (P, 2) float64 moments [i / N, (j + 1) / N] as fractions of the video."""
-    return np.stack([cells[:, 0], cells[:, 1] + 1], axis=1) / num_clips
-
-
-class ProposalGrid(nn.Module):
+class ProposalGrid(ComputedBuffers):
     """The valid cells of an N x N map, and the span maximum over them.
 
     Buffers are derived from the configuration and not saved:
         cell_index: (P,) position of each cell in the flattened map, row-major.
-        moments: (P, 2) float32 fractions of the video.
+        cells: (P, 2) first and last clip of each cell.
         left, right: (P,) the two power-of-two windows whose maximum is the maximum over the cell's span.
     """
 
@@ -50,13 +45,16 @@ class ProposalGrid(nn.Module):
         super().__init__()
         self.num_clips = num_clips
         self.pooling_counts = tuple(pooling_counts)
-        for name, value in self.computed_buffers().items():
-            self.register_buffer(name, value, persistent=False)
+        self.register_computed_buffers()
 
     @property
     def num_cells(self) -> int:
         """P, the number of valid cells."""
         return self.cell_index.shape[0]
+
+    def moments(self, dtype: torch.dtype) -> torch.Tensor:
+        """(P, 2) moments of the cells as fractions of the video, exact in ``dtype`` whatever the model's is."""
+        return (self.cells + self.cells.new_tensor([0, 1])).to(dtype) / self.num_clips
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
         cells = proposal_cells(self.num_clips, self.pooling_counts)
@@ -64,7 +62,7 @@ class ProposalGrid(nn.Module):
         level_starts = np.concatenate([[0], np.cumsum(self._level_widths())])[:-1]
         return {
             "cell_index": torch.from_numpy(cells[:, 0] * self.num_clips + cells[:, 1]),
-            "moments": torch.from_numpy(cell_moments(cells, self.num_clips)).float(),
+            "cells": torch.from_numpy(cells),
             "left": torch.from_numpy(level_starts[level] + cells[:, 0]),
             "right": torch.from_numpy(level_starts[level] + cells[:, 1] + 1 - 2**level),
         }

@@ -208,7 +208,7 @@ def golden_candidates(model: MMNForVideoGrounding, tensors: Mapping[str, torch.T
     """Candidates for post-processing from score maps in the official layout (``scores2d.v``)."""
     videos = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("scores2d."))
     scores = pad_stack([model.grid.from_map(tensors[f"scores2d.{v}"]) for v in videos], value=-torch.inf)
-    return VideoGroundingOutput(moments=model.grid.moments.expand(*scores.shape, 2), scores=scores)
+    return VideoGroundingOutput(moments=model.grid.moments(scores.dtype).expand(*scores.shape, 2), scores=scores)
 
 
 def golden_sample(inputs: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:

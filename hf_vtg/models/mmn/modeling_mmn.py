@@ -214,7 +214,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             scores = (0.5 * contrastive + 0.5).clamp(min=0) ** self.config.score_power * probabilities
         padded = ~text_state.sentence_mask.unsqueeze(-1)
         return MMNOutput(
-            moments=self.grid.moments.to(scores.dtype).expand(*scores.shape, 2),
+            moments=self.grid.moments(scores.dtype).expand(*scores.shape, 2),
             scores=scores.masked_fill(padded, -torch.inf),
             video_state=video_state,
             contrastive_scores=contrastive,
@@ -237,7 +237,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             video. Rows of padded sentences have no meaning.
         """
         labels = labels.double()
-        cells = self.grid.moments.double()
+        cells = self.grid.moments(torch.float64)
         iou = temporal_iou(labels.unsqueeze(-2), cells).to(self.dtype)
         return {
             "iou2d": iou,

@@ -12,22 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoImageProcessor,
-    AutoModel,
-    BertConfig,
-    BertModel,
-    CLIPConfig,
-    CLIPModel,
-    MobileNetV1Config,
-    MobileNetV1Model,
-    VideoMAEConfig,
-    VideoMAEModel,
-    ViTConfig,
-    ViTModel,
-    VivitConfig,
-    VivitModel,
-)
+from transformers import AutoImageProcessor, AutoModel, BertConfig, BertModel
 
 from hf_vtg.errors import FeatureError, ModelError, VideoError
 from hf_vtg.video import backbone as backbone_module
@@ -39,59 +24,7 @@ from hf_vtg.video.features import FeatureSpec
 
 av = pytest.importorskip("av")
 from .video_files import render  # noqa: E402
-
-SMALL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "image_size": 32,
-}
-TEXT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "vocab_size": 9,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-}
-PREPROCESSOR = {
-    "do_resize": True,
-    "size": {"shortest_edge": 36},
-    "resample": 3,
-    "do_center_crop": True,
-    "crop_size": {"height": 32, "width": 32},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.5, 0.4, 0.3],
-    "image_std": [0.2, 0.3, 0.4],
-}
-MODELS = {
-    "vit": (lambda: ViTModel(ViTConfig(**SMALL, patch_size=8)), "ViTImageProcessor", {}),
-    "convnet": (
-        lambda: MobileNetV1Model(MobileNetV1Config(depth_multiplier=0.25, image_size=32)),
-        "MobileNetV1ImageProcessor",
-        {},
-    ),
-    "clip": (
-        lambda: CLIPModel(CLIPConfig(text_config=TEXT, vision_config={**SMALL, "patch_size": 8}, projection_dim=24)),
-        "CLIPImageProcessor",
-        {},
-    ),
-    "videomae": (
-        lambda: VideoMAEModel(VideoMAEConfig(**SMALL, patch_size=8, num_frames=4)),
-        "VideoMAEImageProcessor",
-        {},
-    ),
-    "vivit": (
-        lambda: VivitModel(VivitConfig(**SMALL, tubelet_size=[2, 8, 8], num_frames=4)),
-        "VivitImageProcessor",
-        {"rescale_factor": 1 / 127.5, "offset": True},
-    ),
-}
+from .vision_models import SMALL, save_vision_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +34,7 @@ def folder(tmp_path_factory):
 
     def make(name: str) -> Path:
         if name not in made:
-            build, processor, more = MODELS[name]
-            torch.manual_seed(0)
-            model = build()
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-            model.save_pretrained(root / name)
-            config = {**PREPROCESSOR, "image_processor_type": processor, **more}
-            (root / name / "preprocessor_config.json").write_text(json.dumps(config))
-            made[name] = root / name
+            made[name] = save_vision_model(name, root / name)
         return made[name]
 
     return make
@@ -408,6 +332,9 @@ def test_a_cached_call_neither_decodes_nor_encodes(folder, video, tmp_path, coun
     assert counted == done
     with pytest.raises(VideoError, match="no such"):
         encoder.encode(tmp_path / "absent.mp4")
+    shutil.copytree(folder("vit"), tmp_path / "moved")
+    assert same(VideoEncoder(tmp_path / "moved", cache=encoder.cache).encode(video), first)
+    assert counted["decoder"] == done["decoder"]
 
 
 def test_a_changed_video_or_setting_is_encoded_anew(folder, video, tmp_path, counted):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 import warnings
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import cache_root
+from ..cache import atomic_path, cache_root
 from ..errors import FeatureError
 from .backbone import file_sum
 from .features import FeatureSpec
@@ -48,13 +47,8 @@ def save_encoded(path: str | os.PathLike, video: EncodedVideo, spec: FeatureSpec
         "duration": np.array([video.duration], dtype=np.float64),
     }
     content = save(arrays, metadata={"feature_spec": json.dumps(spec.to_dict()), **metadata})
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_encoded(path: str | os.PathLike) -> tuple[EncodedVideo, FeatureSpec, dict[str, str]]:
@@ -109,7 +103,6 @@ class FeatureCache:
     def put(self, path: Path, video: EncodedVideo, spec: FeatureSpec) -> None:
         """Write the entry; a warning if that fails."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             save_encoded(path, video, spec, key=path.stem)
         except OSError as error:
             warnings.warn(

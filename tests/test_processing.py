@@ -142,11 +142,21 @@ def test_official_mmn_features(shared, folder):
 @pytest.mark.needs_shared
 def test_official_ianet_features(shared):
     golden = load_file(shared / "golden/ianet/preprocess/loader.safetensors")
+    annotations = json.loads((shared / "golden/ianet/preprocess/annotations.json").read_text())
+    vectors = WordVectors(annotations["vocab"], golden["word_vectors"])
     rows = [name.removesuffix(".raw_features") for name in golden if name.endswith(".raw_features")]
     assert len(rows) == 7
     for row in rows:
         raw, video = golden[f"{row}.raw_features"], golden[f"{row}.video"]
-        batch = VideoGroundingFeatureExtractor("linspace_bins", len(video))(raw)
+        extractor = VideoGroundingFeatureExtractor("linspace_bins", len(video))
+        processor = VideoGroundingProcessor(extractor, vectors.build_tokenizer(), max_words=20)
+        benchmark, index = row.split(".")
+        words = annotations["rows"][benchmark][int(index)][3]
+        batch = processor(raw, " ".join(words), return_tensors="np")
+        ids, mask = batch["input_ids"][0, 0], batch["attention_mask"][0, 0]
+        np.testing.assert_array_equal(vectors.table()[ids], golden[f"{row}.words"][: len(ids)])
+        np.testing.assert_array_equal(mask, golden[f"{row}.word_mask"][: len(ids)])
+        assert golden[f"{row}.word_mask"].sum() == mask.sum() == min(len(words), 20)
         np.testing.assert_allclose(batch["video_features"][0], video, atol=1e-6)
         np.testing.assert_array_equal(batch["video_mask"][0], golden[f"{row}.video_mask"].astype(bool))
 

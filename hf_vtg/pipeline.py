@@ -185,7 +185,11 @@ class VideoGroundingPipeline(Pipeline):
         """One video's candidates -> ranked moments in seconds."""
         output = VideoGroundingOutput(moments=model_outputs["moments"][None], scores=model_outputs["scores"][None])
         ranked = self.processor.post_process_video_grounding(
-            output, [model_outputs["duration"]], top_k=top_k, nms_threshold=nms_threshold
+            output,
+            [model_outputs["duration"]],
+            top_k=top_k,
+            nms_threshold=nms_threshold,
+            sentence_mask=torch.ones(output.scores.shape[:2], dtype=torch.bool),
         )[0]
         return ranked[0] if model_outputs["single"] else ranked
 

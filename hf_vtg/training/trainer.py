@@ -170,6 +170,7 @@ class VideoGroundingTrainer(Trainer):
             [row["duration"] for row in metadata],
             top_k=self.args.top_k,
             nms_threshold=self.args.nms_threshold,
+            sentence_mask=inputs["sentence_mask"],
         )
         loss = None if output.loss is None else float(output.loss)
         return [{**row, "loss": loss, "predictions": ranked} for row, ranked in zip(metadata, moments, strict=True)]

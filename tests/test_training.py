@@ -1,0 +1,258 @@
+"""Recipes, the Trainer that applies them, and whole runs from the command line."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hf_vtg.benchmarks.feature_store import write_feature_store
+from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError
+from hf_vtg.metrics import grounding_metrics
+from hf_vtg.training.arguments import VideoGroundingTrainingArguments
+from hf_vtg.training.callbacks import apply_recipe
+from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
+from hf_vtg.training.run import RunArguments, run_training
+
+from .model_tester import MOMENTS, SENTENCES, WORDS
+from .test_models import TestMMN as MMN
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_published_recipes_of_mmn():
+    activitynet = get_recipe("mmn/activitynet_captions")
+    assert (activitynet.epochs, activitynet.learning_rate, activitynet.milestones) == (18, 8e-4, (7, 15))
+    assert activitynet.lr_factor("text_encoder.model.transformer.layer.0.ffn.lin1.weight") == 0.1
+    assert activitynet.lr_factor("sentence_norm.weight") == 1.0
+    assert activitynet.is_frozen("text_encoder.model.embeddings.word_embeddings.weight", epoch=4)
+    assert not activitynet.is_frozen("text_encoder.model.embeddings.word_embeddings.weight", epoch=5)
+    assert activitynet.loss_factors(6) == {} and activitynet.loss_factors(7) == {"loss_vid": 0.01, "loss_sent": 0.01}
+    assert [activitynet.lr_multiplier(s, 10) for s in (69, 70, 150)] == pytest.approx([1, 0.1, 0.01])
+    assert get_recipe("mmn/charades_sta").accumulation_steps(1) == 4
+    assert get_recipe("mmn/tacos").accumulation_steps(2) == 1
+    assert json.loads(json.dumps(get_recipe("mmn/tacos").to_dict()))["epochs"] == 250
+    for name, recipe in RECIPES.items():
+        assert name == f"{recipe.method}/{recipe.benchmark}"
+
+
+def test_unknown_recipes_and_fields_suggest_the_nearest():
+    with pytest.raises(ModelError, match="mmn/tacos"):
+        get_recipe("mmn/taco")
+    with pytest.raises(ModelError, match="learning_rate"):
+        get_recipe("mmn/tacos", learningrate=1)
+
+
+RECIPE = Recipe(
+    method="mmn",
+    epochs=4,
+    learning_rate=1e-2,
+    lr_factors={r"^sentence_": 0.1},
+    milestones=(2,),
+    frozen_epochs={r"^clip_pooling\.": 2},
+    loss_stages=(LossStage(3, {"loss_vid": 0.5}),),
+    weight_decay=0.01,
+    max_grad_norm=5.0,
+)
+
+
+def trainer_of(folder, model=None, recipe=RECIPE, **overrides):
+    fields = {"disable_tqdm": True, "use_cpu": True, "per_device_train_batch_size": 2, "save_total_limit": None}
+    arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(folder), **{**fields, **overrides})
+    trainer = MMN().trainer(model or MMN().model(seed=1), folder, recipe)
+    trainer.args = arguments
+    return type(trainer)(
+        model=trainer.model,
+        args=arguments,
+        recipe=recipe,
+        processing_class=trainer.processing_class,
+        data_collator=trainer.data_collator,
+        train_dataset=trainer.train_dataset,
+        eval_dataset=trainer.eval_dataset,
+    )
+
+
+def test_groups_freezing_stages_and_milestones(tmp_path):
+    trainer = trainer_of(tmp_path)
+    model, seen = trainer.model, []
+    start = copy.deepcopy(model.state_dict())
+    step = trainer.training_step
+
+    def record(*args, **kwargs):
+        loss = step(*args, **kwargs)
+        frozen = all(p.grad is None for p in model.clip_pooling.parameters())
+        drift = float(
+            (model.clip_pooling.projection.weight.detach() - start["clip_pooling.projection.weight"]).abs().max()
+        )
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        seen.append((frozen, drift == 0, rates, model.loss_weights["loss_vid"]))
+        return loss
+
+    trainer.training_step = record
+    trainer.train()
+    # Three videos in batches of two: two steps an epoch.
+    weight = model.config.contrastive_weight
+    assert [s[0] for s in seen] == [True] * 4 + [False] * 4
+    assert [s[1] for s in seen] == [True] * 5 + [False] * 3
+    assert [s[2] for s in seen] == [pytest.approx([1e-2, 1e-3])] * 4 + [pytest.approx([1e-3, 1e-4])] * 4
+    assert [s[3] for s in seen] == [weight] * 4 + [weight * 0.5] * 4
+    assert model.loss_weights == model.default_loss_weights()
+    assert all(p.requires_grad for p in model.parameters())
+    assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_frozen_modules_can_be_kept_in_eval(tmp_path):
+    recipe = RECIPE.replace(frozen_in_eval=True, epochs=3)
+    trainer = trainer_of(tmp_path, recipe=recipe)
+    seen = []
+    trainer.model.clip_pooling.register_forward_hook(lambda module, *_: seen.append(module.training))
+    trainer.train()
+    training = [mode for mode in seen if mode]
+    assert len(training) == 2 and seen[0] is False
+
+
+def test_accumulated_steps_equal_the_published_mean_of_micro_batches(tmp_path):
+    """Two micro-batches of equal size accumulate to the mean of their gradients, not to their sum."""
+    recipe = Recipe(method="mmn", epochs=1, learning_rate=1.0)
+    gradients = []
+    for accumulation, repeat in ((1, 1), (2, 2)):
+        model = MMN().model(seed=1)
+        trainer = trainer_of(
+            tmp_path, model, recipe, gradient_accumulation_steps=accumulation, per_device_train_batch_size=3
+        )
+        trainer.train_dataset = trainer.train_dataset * repeat
+        trainer.args.train_sampling_strategy = "sequential"
+
+        def keep(optimizer, *_, model=model):
+            gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
+
+        trainer.create_optimizer().register_step_pre_hook(keep)
+        trainer.train()
+    assert len(gradients) == 2
+    for name, single in gradients[0].items():
+        assert torch.allclose(single, gradients[1][name], rtol=1e-3, atol=1e-6), name
+
+
+def test_resume_at_an_epoch_boundary_is_bit_exact(tmp_path):
+    whole = trainer_of(tmp_path / "whole")
+    whole.train()
+    # The run is cut after its second epoch, in the middle of frozen stages and milestones.
+    first = trainer_of(tmp_path / "cut")
+
+    class Stop:
+        def __getattr__(self, name):
+            def event(args, state, control, **kwargs):
+                if name == "on_epoch_end" and state.epoch >= 2:
+                    control.should_training_stop = True
+                return control
+
+            return event
+
+    first.add_callback(Stop())
+    first.train()
+    assert first.state.global_step == 4
+    second = trainer_of(tmp_path / "cut", MMN().model(seed=9))
+    second.train(resume_from_checkpoint=str(tmp_path / "cut" / "checkpoint-4"))
+    assert second.state.global_step == 8
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name]), name
+
+
+def test_evaluation_keeps_every_row_of_ragged_batches(tmp_path):
+    trainer = trainer_of(tmp_path, per_device_eval_batch_size=2)
+    # Five rows, two of them equal: all nine sentences count.
+    rows = trainer.eval_dataset
+    rows = [*rows, rows[0], rows[1]]
+    result = trainer.predict(rows)
+    assert result.metrics["test_num_queries"] == sum(map(len, SENTENCES)) + 3
+    assert [p["query_id"] for p in result.predictions][-3:] == ["v0/2", "v0/3", "v1/1"]
+    alone = [trainer.predict([row]).predictions for row in rows]
+    for together, single in zip(result.predictions, [p for predictions in alone for p in predictions], strict=True):
+        own, other = ([m["start"] for m in p["moments"]] for p in (together, single))
+        assert own == pytest.approx(other, abs=1e-5)
+    ranked = [[(m["start"], m["end"]) for m in p["moments"]] for p in result.predictions]
+    references = [moment for row in rows for moment in row["moments"]]
+    assert result.metrics["test_mIoU"] == pytest.approx(grounding_metrics(ranked, references)["mIoU"])
+
+
+def test_losses_and_their_parts_are_logged(tmp_path):
+    trainer = trainer_of(tmp_path, recipe=RECIPE.replace(loss_stages=(), frozen_epochs={}))
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "loss_iou" in entry)
+    parts = sum(trainer.model.loss_weights[name] * logged[name] for name in trainer.model.loss_weights)
+    assert logged["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_apply_recipe_gives_the_state_of_an_epoch():
+    model = MMN().model()
+    apply_recipe(model, RECIPE, 3)
+    assert model.loss_weights["loss_vid"] == pytest.approx(0.5 * model.config.contrastive_weight)
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    rows = [
+        {"video_id": f"v{k}", "duration": 20.0, "sentences": SENTENCES[k], "moments": MOMENTS[k]} for k in range(3)
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    generator = np.random.default_rng(0)
+    features = {f"v{k}": generator.standard_normal((30 + k, 10), dtype=np.float32) for k in range(3)}
+    write_feature_store(tmp_path / "features.safetensors", features.items())
+    np.savez(tmp_path / "words.npz", words=np.array(WORDS), vectors=np.zeros((len(WORDS), 12), np.float32))
+    return tmp_path
+
+
+def run_arguments(folder, **overrides):
+    fields = {
+        "method": "mmn",
+        "benchmark": "jsonl",
+        "annotations": str(folder / "train.jsonl"),
+        "features": str(folder / "features.safetensors"),
+        "output_dir": str(folder / "out"),
+        "word_vectors": str(folder / "words.npz"),
+        "eval_split": "train",
+        "config_overrides": {k: v for k, v in MMN.tiny_fields.items() if k != "feature_dim"},
+        "recipe_overrides": {"epochs": 1},
+    }
+    return RunArguments(**{**fields, **overrides})
+
+
+def test_a_run_writes_model_results_and_predictions(own_data):
+    results = run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True})
+    out = own_data / "out"
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results["metrics"]["test_num_queries"] == 6
+    assert results["feature_spec"]["backbone"] is None
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 6
+    assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    with pytest.raises(HFVTGError, match="output_dir"):
+        run_training(run_arguments(own_data))
+
+
+def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
+    rows = (own_data / "train.jsonl").read_text()
+    (own_data / "train.jsonl").write_text(rows.replace('"v2"', '"unknown"'))
+    with pytest.raises(FeatureError, match="unknown"):
+        run_training(run_arguments(own_data))
+    results = run_training(run_arguments(own_data, allow_missing=True), {"disable_tqdm": True, "use_cpu": True})
+    assert results["missing_videos"] == ["unknown"] and results["metrics"]["test_num_queries"] == 3
+    with pytest.raises(AnnotationError, match="validation"):
+        run_training(
+            run_arguments(own_data, output_dir=str(own_data / "b"), allow_missing=True, eval_split="validation")
+        )
+    with pytest.raises(ModelError, match="mmn"):
+        run_training(run_arguments(own_data, method="nmm"))
+
+
+def test_the_script_says_what_is_wrong(own_data):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--method", "mmn", "--benchmark", "jsonl"]
+    command += ["--annotations", str(own_data / "nowhere"), "--features", str(own_data / "features.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=own_data)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cache import atomic_path
 from ..errors import VideoError
 from .shapes_world import GENERATOR_VERSION, Draw, Scenario
 
@@ -71,19 +71,21 @@ def _patches(shape: str, rgb: tuple[int, int, int], looks: np.ndarray, width: in
 
 def _distance(shape: str, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Signed distance in pixels to the outline (negative inside) of an upright shape with this circumradius."""
-    if shape == "circle":
-        return np.hypot(u, v) - radius
     if shape == "square":
         return np.maximum(np.abs(u), np.abs(v)) - radius * math.sqrt(0.5)
-    if shape == "triangle":
-        return np.maximum(v, math.sqrt(0.75) * np.abs(u) - 0.5 * v) - 0.5 * radius
-    # Star: fold the plane into half a point, where the outline is one line from the tip to the notch.
-    fold = math.radians(72)
-    turn = np.abs(np.mod(np.arctan2(u, -v) + fold / 2, fold) - fold / 2)
     away = np.hypot(u, v)
-    notch_u, notch_v = 0.5 * math.sin(fold / 2), 0.5 * math.cos(fold / 2)
-    length = math.hypot(notch_u, 1 - notch_v)
-    return ((1 - notch_v) * away * np.sin(turn) + notch_u * (away * np.cos(turn) - radius)) / length
+    if shape == "circle":
+        return away - radius
+    if shape == "triangle":
+        side = np.maximum(v, math.sqrt(0.75) * np.abs(u) - 0.5 * v) - 0.5 * radius
+    else:
+        # Fold the plane into half a point of the star: its outline is one line from the tip to the notch.
+        fold = math.radians(72)
+        turn = np.abs(np.mod(np.arctan2(u, -v) + fold / 2, fold) - fold / 2)
+        notch_u, notch_v = 0.5 * math.sin(fold / 2), 0.5 * math.cos(fold / 2)
+        side = (1 - notch_v) * away * np.sin(turn) + notch_u * (away * np.cos(turn) - radius)
+        side /= math.hypot(notch_u, 1 - notch_v)
+    return np.maximum(side, away - radius)  # blunts the tips, which soft edges would prolong
 
 
 def _background(seed: int, size: int) -> np.ndarray:
@@ -117,21 +119,15 @@ def render_video(scenario: Scenario, path: str | os.PathLike) -> Path:
     except ImportError as error:
         raise VideoError('writing videos needs PyAV: pip install "hf-vtg[video]"') from error
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     frames = render_frames(scenario, np.arange(round(scenario.duration * FPS)) / FPS)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(part), "w", format="mp4") as container:
+        with atomic_path(path) as part, av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=FPS, options=CODEC_OPTIONS)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
-        os.replace(part, path)
     except (OSError, av.FFmpegError) as error:
         raise VideoError(f"cannot write {path}: {error}; check the folder, its rights and the free space") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
     return path

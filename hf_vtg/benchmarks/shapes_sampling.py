@@ -154,7 +154,7 @@ def _draw_amount(draw: Draw, action: str, length: float) -> float:
     if action == "spin":
         return draw.choice((-1, 1)) * max(1, round(length * draw.uniform(0.25, 0.45)))
     if action == "blink":
-        return max(2, int((length / draw.uniform(0.52, 0.7) + 1) / 2))
+        return int((length / draw.uniform(0.5, 0.56) + 1) / 2)  # on and off for 0.5 to 0.8 s each
     return 0.0
 
 

@@ -78,6 +78,7 @@ def test_nothing_to_do_is_an_error(script, backbone, videos, tmp_path, capsys):
     run = ["--backbone", str(backbone), "--out", str(tmp_path / "features.safetensors")]
     assert script.main([str(tmp_path / "nowhere"), *run]) == 1
     assert script.main([str(videos / "bad.mp4"), *run]) == 1
+    assert script.main([str(videos / "bad.mp4"), *run[:3], str(tmp_path / "features")]) == 1
     assert not (tmp_path / "features.safetensors").exists()
     render(videos / "deep" / "one.mp4", [0, 100], 100)
     assert script.main([str(videos), *run]) == 1

@@ -134,6 +134,13 @@ def test_the_rotation_flag_is_honoured(tmp_path, matrix, turns):
     assert info.rotation == turns % 4 * 90
 
 
+def test_a_title_that_is_not_unicode_does_not_matter(tmp_path):
+    path = render(tmp_path / "clip.mkv", [0, 100], 100, title="naive")
+    content = path.read_bytes().replace(b"naive", b"na\xefve")
+    assert b"na\xefve" in content
+    assert shown(iter_sampled_frames(content, fps=10)) == [0, 1]
+
+
 def test_probe(clip):
     info = probe_video(clip)
     assert (info.duration, info.width, info.height, info.fps, info.rotation) == (2.5, 64, 48, 10.0, 0)
@@ -146,6 +153,18 @@ def audio_only(path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
         frame.sample_rate = 8000
         for packet in sound.encode(frame) + sound.encode():
+            container.mux(packet)
+
+
+def audio_with_cover(path):
+    with av.open(str(path), "w") as container:
+        sound, cover = container.add_stream("aac", rate=8000), container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(grey(1), format="rgb24").reformat(format="yuvj420p")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+        silence.sample_rate = 8000
+        for packet in cover.encode(picture) + cover.encode() + sound.encode(silence) + sound.encode():
             container.mux(packet)
 
 
@@ -172,6 +191,7 @@ def picture(path):
         ("notes.txt", lambda path: path.write_text("hello world\n" * 100), "not a video"),
         ("picture.png", picture, "not a video"),
         ("sound.mp4", audio_only, "no video stream"),
+        ("cover.mp4", audio_with_cover, "no video stream"),
         ("nothing.mp4", without_frames, "nothing.mp4"),
     ],
 )

@@ -13,7 +13,16 @@ def grey(index: int) -> np.ndarray:
 
 
 def render(
-    path, pts, last_ticks, time_base=MILLISECOND, codec="libx264", options=None, images=None, audio=0.0, mux=None
+    path,
+    pts,
+    last_ticks,
+    time_base=MILLISECOND,
+    codec="libx264",
+    options=None,
+    images=None,
+    audio=0.0,
+    mux=None,
+    title=None,
 ):
     """Write a video whose i-th frame has the grey level of i and is shown from pts[i] * time_base."""
     import av
@@ -22,6 +31,8 @@ def render(
         video = container.add_stream(codec, rate=25, options=options or {"bf": "0"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.codec_context.time_base = time_base
+        if title is not None:
+            container.metadata["title"] = title
         if audio:
             sound = container.add_stream("aac", rate=8000)
             silence = av.AudioFrame.from_ndarray(np.zeros((1, int(8000 * audio)), np.int16), "s16", "mono")

@@ -89,7 +89,7 @@ class FeatureCache:
 
     def get(self, path: Path) -> EncodedVideo | None:
         """The entry, or None if there is none that is whole."""
-        if not path.exists():
+        if not os.path.exists(path):
             return None
         try:
             video, _, metadata = load_encoded(path)

@@ -99,7 +99,8 @@ class VideoReader:
         self.name, readable = source_name(source), check_readable(source)
         self._av = _import_av()
         try:
-            self.container = self._av.open(readable)
+            # Tags in another encoding than UTF-8 are no reason to refuse a video.
+            self.container = self._av.open(readable, metadata_errors="replace")
         except self._av.FFmpegError as error:
             raise VideoError(
                 f"{self.name} cannot be opened ({_reason(error)}): it is not a video, or it was cut off before its "
@@ -202,11 +203,8 @@ class VideoReader:
                 if packet.stream is not self.stream:
                     continue
                 if delay is None:
-                    delay = (
-                        packet.pts - packet.dts
-                        if "avi" in self._formats and packet.pts and packet.dts is not None
-                        else 0
-                    )
+                    invented = "avi" in self._formats and None not in (packet.pts, packet.dts)
+                    delay = packet.pts - packet.dts if invented else 0
                 for frame in packet.decode():
                     stamp = frame.pts if frame.pts is not None else frame.dts
                     if stamp is not None:
@@ -281,6 +279,8 @@ def check_readable(source: VideoSource) -> Any:
             raise VideoError(f"{name} is a folder. Pass one video file.")
         if not path.is_file():
             raise VideoError(f"{name}: no such video file. Check the path (links of the web are not opened).")
+        if not os.access(path, os.R_OK):
+            raise VideoError(f"{name} may not be read. Change its permissions.")
         size, readable = path.stat().st_size, str(path)
     elif isinstance(source, bytes | bytearray | memoryview):
         size, readable = len(source), io.BytesIO(source)

@@ -44,13 +44,13 @@ class VideoEncoder:
         fps: sampled frames per second (2).
         window: frames of a feature: 1 for image models, the model's own clip length for clip models.
         stride: sampled frames between features; default: the window.
-        pooling, crop: see FeatureSpec; default: the model's own (``Backbone``, ``FramePreprocessor``).
-        revision: of the Hub model, or the expected ``sha256:...`` of a folder's weights.
         batch_size: images or clips in one forward pass.
         device: as in torch, or "auto": CUDA where there is one. Default: CPU.
         dtype: of the model (float32).
-        trust_remote_code: run the model code of the Hub repository; only for repositories that you trust.
+        pooling, crop: see FeatureSpec; default: the model's own (``Backbone``, ``FramePreprocessor``).
+        revision: of the Hub model, or the expected ``sha256:...`` of a folder's weights.
         cache: a FeatureCache; default: features are not kept.
+        trust_remote_code: run the model code of the Hub repository; only for repositories that you trust.
 
     ``spec`` is the complete FeatureSpec; where width or pooling are not given, one black picture is encoded for them.
     Raises ModelError if the backbone cannot be loaded, FeatureError if it is not the one that the spec names.
@@ -62,12 +62,12 @@ class VideoEncoder:
         fps: float | None = None,
         window: int | None = None,
         stride: int | None = None,
-        pooling: str | None = None,
-        crop: str | None = None,
-        revision: str | None = None,
         batch_size: int = 16,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        pooling: str | None = None,
+        crop: str | None = None,
+        revision: str | None = None,
         cache: FeatureCache | None = None,
         trust_remote_code: bool = False,
     ):

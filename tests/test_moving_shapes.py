@@ -309,7 +309,7 @@ def test_frames_change_while_something_happens_and_only_then():
                     assert len(seen) > 2
                     seen = seen[1:] | seen[:-1]  # an on or off phase may last longer than half a second
                 assert seen.all(), f"{e} is not seen at 2 fps"
-                during |= (start + 0.5 > e.start) & (start < e.end)
+                during |= (start + 0.5 >= e.start) & (start <= e.end)
             assert changed[~during].max(initial=0) == 0
 
 

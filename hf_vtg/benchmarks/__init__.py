@@ -9,6 +9,7 @@ from ..errors import AnnotationError
 BUILDERS = {
     "charades_sta": ("charades_sta", "CharadesSTA"),
     "jsonl": ("jsonl", "JsonlBenchmark"),
+    "moving_shapes": ("moving_shapes", "MovingShapes"),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_vtg.errors import ModelError
-from hf_vtg.layers.map_conv import MaskedMapConv, cover, dilated_weights, map_geometry
+from hf_vtg.layers.map_conv import MaskedMapConv, cover, map_geometry, valid_inputs
 from hf_vtg.layers.proposals import ProposalGrid, proposal_cells
 
 GEOMETRIES = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548), (16, [7, 4], None)]
@@ -63,15 +63,14 @@ def test_span_maximum_sends_the_gradient_to_the_largest_clip():
 
 
 @pytest.mark.parametrize("kernel, layers", [(5, 3), (9, 2), (3, 4)])
-def test_dilated_weights_count_the_valid_inputs(kernel, layers):
+def test_valid_inputs_are_counted_as_the_mask_dilates(kernel, layers):
     mask = chained_cells(16, [7, 4])
     valid = torch.from_numpy(mask)[None, None].double()
     ones = torch.ones(1, 1, kernel, kernel).double()
     padding = (kernel - 1) * layers // 2
-    for k, weight in enumerate(dilated_weights(mask, kernel, layers)):
+    for k, counted in enumerate(valid_inputs(mask, kernel, layers)):
         count = torch.nn.functional.conv2d(valid, ones, padding=0 if k else padding).round()
-        expected = torch.where(count > 0, 1 / count.clamp(min=1), 0.0)
-        assert torch.allclose(torch.from_numpy(weight), expected[0, 0], atol=1e-15)
+        assert torch.equal(torch.from_numpy(counted).double(), count[0, 0])
         valid = (count > 0).double()
 
 
@@ -139,7 +138,7 @@ def test_only_real_positions_are_convolved():
         (128, (15, 8, 8, 8), 5, 8, 0.462, 0.68),
     ):
         geometry = map_geometry(num_clips, counts, kernel, layers)
-        full = sum(w.size for w in geometry.weights)
+        full = sum(c.size for c in geometry.counts)
         area = [sum((s.bottom - s.top) * (s.right - s.left) for part in p for s in part) / full for p in geometry[1:]]
         assert least <= area[1] < area[0] <= most
 
@@ -153,7 +152,7 @@ def test_masked_convolution_ignores_cells_outside_the_mask():
     assert out.shape == (2, 6, grid.num_cells)
     # By hand: convolve, normalise, rectify and divide by the number of valid neighbours.
     x = grid.to_map(cells)
-    for layer, weight in zip(stack.layers, stack.masked_weights(), strict=True):
+    for layer, weight in zip(stack.layers, stack.masked_weights(cells.dtype), strict=True):
         x = layer.norm(layer.conv(x)).relu() * weight
     assert torch.equal(out, grid.from_map(x))
     assert not torch.allclose(out, grid.from_map(x + 1e-3))

@@ -30,12 +30,12 @@ class MapGeometry(NamedTuple):
     """What the shape of the map alone decides, for each layer of a stack of masked convolutions.
 
     Args:
-        weights: (side, side) 1 / count of valid inputs, 0 where there are none.
+        counts: (side, side) int64 number of valid inputs under the kernel.
         train: strips that cover every position with an input, which the batch statistics see.
         eval: strips that cover every position which in addition can reach a valid cell.
     """
 
-    weights: tuple[np.ndarray, ...]
+    counts: tuple[np.ndarray, ...]
     train: tuple[tuple[Strip, ...], ...]
     eval: tuple[tuple[Strip, ...], ...]
 
@@ -48,32 +48,31 @@ def map_geometry(
     cells = proposal_cells(num_clips, pooling_counts)
     valid = np.zeros((num_clips, num_clips), dtype=bool)
     valid[cells[:, 0], cells[:, 1]] = True
-    weights = dilated_weights(valid, kernel_size, num_layers)
+    counts = valid_inputs(valid, kernel_size, num_layers)
     needed, train, evaluation = valid, [], []
-    for weight in reversed(weights):
-        active = weight > 0
+    for count in reversed(counts):
+        active = count > 0
         train.insert(0, cover(active, num_strips))
         evaluation.insert(0, cover(active & needed, num_strips))
         padded = np.pad(active & needed, kernel_size - 1)
         needed = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size)).any((-2, -1))
-    return MapGeometry(tuple(weights), tuple(train), tuple(evaluation))
+    return MapGeometry(tuple(counts), tuple(train), tuple(evaluation))
 
 
-def dilated_weights(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
-    """Weights 1 / count of each layer of a stack of masked map convolutions.
+def valid_inputs(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
+    """Valid inputs under the kernel at each position of each layer of a stack of masked map convolutions.
 
-    The first layer pads by (kernel - 1) * layers // 2, the others not at all. count = valid inputs under the
-    kernel; a position with count 0 weighs 0 and is invalid in the next layer (2D-TAN, get_padded_mask_and_weight).
+    The first layer pads by (kernel - 1) * layers // 2, the others not at all. A position without any is invalid in
+    the next layer (2D-TAN, get_padded_mask_and_weight).
     """
-    weights = []
+    counts = []
     padding = (kernel_size - 1) * num_layers // 2
     for layer in range(num_layers):
         padded = np.pad(mask, padding if layer == 0 else 0).astype(np.int64)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size))
-        count = windows.sum(axis=(-2, -1))
-        mask = count > 0
-        weights.append(np.where(mask, 1.0 / np.maximum(count, 1), 0.0))
-    return weights
+        counts.append(windows.sum(axis=(-2, -1)))
+        mask = counts[-1] > 0
+    return counts
 
 
 def cover(mask: np.ndarray, num_strips: int) -> tuple[Strip, ...]:
@@ -120,7 +119,7 @@ class MaskedConvLayer(nn.Module):
         x = self.norm(self.conv(x))
         if normed is not None:
             normed.append(x)
-        return x.relu() * weight.to(x.dtype)
+        return x.relu() * weight
 
     def forward_strips(self, x: torch.Tensor, weight: torch.Tensor, strips: tuple[Strip, ...]) -> torch.Tensor:
         """The same on ``strips`` only; other positions are zero. ``x`` is already padded."""
@@ -136,7 +135,7 @@ class MaskedConvLayer(nn.Module):
         side = weight.shape[-1]
         rows, filled = [], 0
         for part, (top, bottom, left, right) in zip(parts, strips, strict=True):
-            part = part.relu() * weight[top:bottom, left:right].to(part.dtype)
+            part = part.relu() * weight[top:bottom, left:right]
             rows.append(F.pad(part, (left, side - right, top - filled, 0)))
             filled = bottom
         return F.pad(torch.cat(rows, dim=2), (0, 0, 0, side - filled))
@@ -199,11 +198,13 @@ class MaskedMapConv(ComputedBuffers):
         self.register_computed_buffers()
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        return {f"weight_{k}": torch.from_numpy(w) for k, w in enumerate(self.geometry.weights)}
+        # Integers: they stay exact in a model of any dtype.
+        return {f"count_{k}": torch.from_numpy(count) for k, count in enumerate(self.geometry.counts)}
 
-    def masked_weights(self) -> list[torch.Tensor]:
-        """The 1 / count map of each layer."""
-        return [getattr(self, f"weight_{k}") for k in range(len(self.layers))]
+    def masked_weights(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Of each layer the map 1 / count, 0 where there are no valid inputs."""
+        counts = [getattr(self, f"count_{k}") for k in range(len(self.layers))]
+        return [(count > 0) / count.clamp(min=1).to(dtype) for count in counts]
 
     def forward(
         self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None
@@ -215,11 +216,11 @@ class MaskedMapConv(ComputedBuffers):
         """
         x = grid.to_map(cells)
         if self.implementation == "dense":
-            for layer, weight in zip(self.layers, self.masked_weights(), strict=True):
+            for layer, weight in zip(self.layers, self.masked_weights(x.dtype), strict=True):
                 x = layer(x, weight, normed)
             return grid.from_map(x)
         strips = self.geometry.train if self.training else self.geometry.eval
         x = F.pad(x, (self.padding,) * 4)
-        for layer, weight, covering in zip(self.layers, self.masked_weights(), strips, strict=True):
+        for layer, weight, covering in zip(self.layers, self.masked_weights(x.dtype), strips, strict=True):
             x = layer.forward_strips(x, weight, covering)
         return grid.from_map(x)

@@ -150,7 +150,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             pooled_feats=clips if output_intermediates else None,
             map2d=cells if output_intermediates else None,
             bn_out=tuple(normed) if normed else None,
-            masked_weight=tuple(self.map_conv.masked_weights()) if output_intermediates else None,
+            masked_weight=tuple(self.map_conv.masked_weights(cells.dtype)) if output_intermediates else None,
         )
         return state
 

@@ -16,6 +16,8 @@ from .modeling import VideoGroundingOutput
 from .video.features import FeatureSpec
 
 TASK = "video-grounding"
+# Shipped with the package: trained on moving_shapes, with its own small encoder.
+DEFAULT_MODEL = Path(__file__).parent / "assets" / "moving_shapes" / "model"
 ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
@@ -106,6 +108,19 @@ class VideoGroundingPipeline(Pipeline):
             "sentences": sentences,
             "single": isinstance(query, str),
         }
+
+    def encode(self, video: Any, **encoding) -> dict[str, Any]:
+        """Features of a video, so that several calls can ask about it: ``pipe(encoded, query)``.
+
+        Args:
+            video: in any form that :meth:`__call__` takes.
+            encoding: backbone, fps, duration, progress, use_cache, as there.
+
+        Returns:
+            features (T, D), duration in seconds, and spec.
+        """
+        features, duration, spec = self._encode(video, **encoding)
+        return {"features": features, "duration": duration, "spec": spec}
 
     def _encode(self, video, backbone=None, fps=None, duration=None, progress=None, use_cache=True):
         """Any form of video -> (T, D) features, seconds, spec or None."""

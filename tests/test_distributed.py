@@ -1,6 +1,12 @@
-"""Several processes on this machine: negatives from all of them."""
+"""Several processes on this machine: negatives from all of them, and an evaluation that counts every row once."""
 
+import json
+import math
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +18,7 @@ from hf_vtg.models.mmn.losses_mmn import ContrastiveSettings, contrastive_losses
 
 from .test_mmn import example
 
+ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ContrastiveSettings(0.1, 0.2, 0.3, 0.4, 0.5, "zero", False, True)
 # Videos of rank 0 and rank 1: unequal numbers of videos and of sentences.
 SHARES = ((0, 1), (1, 3))
@@ -76,3 +83,31 @@ def test_local_negatives_give_another_gradient(ranks):
     local = ContrastiveSettings(**{**SETTINGS.__dict__, "gather_negatives": False})
     losses_of(moments, sentences, rest, local).backward()
     assert not torch.allclose(moments.grad, torch.tensor(ranks[0][2], dtype=torch.float64) / 2, rtol=1e-2)
+
+
+def evaluated(folder, processes):
+    """Metrics and predictions of tests/evaluate_rows.py on a number of processes."""
+    out = folder / f"{processes}.json"
+    launcher = [sys.executable, "-m"]
+    if processes > 1:
+        # `accelerate launch --cpu --num_processes 2` would run one process.
+        launcher += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    command = [*launcher, "tests.evaluate_rows", str(processes), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+def test_evaluation_on_two_processes_is_that_of_one(tmp_path):
+    one, two = (evaluated(tmp_path, processes) for processes in (1, 2))
+    assert one["metrics"]["test_num_queries"] == two["metrics"]["test_num_queries"] == 15
+    loss = one["metrics"].pop("test_loss"), two["metrics"].pop("test_loss")
+    assert one["metrics"] == two["metrics"]
+    # MMN's loss is defined on the batch, whose videos differ.
+    assert all(math.isfinite(value) for value in loss)
+    assert [p["query_id"] for p in one["predictions"]] == [p["query_id"] for p in two["predictions"]]
+    for own, other in zip(one["predictions"], two["predictions"], strict=True):
+        for bound in ("start", "end", "score"):
+            values = [[m[bound] for m in p["moments"]] for p in (own, other)]
+            assert values[0] == pytest.approx(values[1], abs=1e-5)

@@ -71,7 +71,7 @@ def test_a_model_trained_on_real_features_answers_the_same_when_reloaded(shared,
         recipe_overrides={"epochs": 2, "num_processes": 1, "learning_rate": 1e-3},
     )
     results = run_training(run, {"disable_tqdm": True, "use_cpu": True})
-    assert results["metrics"]["test_num_queries"] == 23
+    assert results["metrics"]["num_queries"] == 23
     store = FeatureStore(run.features)
     pipe = pipeline("video-grounding", model=str(tmp_path / "model"), device="cpu")
     durations = {k: v["duration"] for k, v in json.loads(Path(run.annotations).read_text()).items()}

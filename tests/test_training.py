@@ -225,7 +225,7 @@ def test_a_run_writes_model_results_and_predictions(own_data):
     results = run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True})
     out = own_data / "out"
     assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
-    assert results["metrics"]["test_num_queries"] == 6
+    assert results["metrics"]["num_queries"] == 6
     assert results["feature_spec"]["backbone"] is None
     assert len((out / "predictions.jsonl").read_text().splitlines()) == 6
     assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= {
@@ -241,7 +241,7 @@ def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
     with pytest.raises(FeatureError, match="unknown"):
         run_training(run_arguments(own_data))
     results = run_training(run_arguments(own_data, allow_missing=True), {"disable_tqdm": True, "use_cpu": True})
-    assert results["missing_videos"] == ["unknown"] and results["metrics"]["test_num_queries"] == 3
+    assert results["missing_videos"] == ["unknown"] and results["metrics"]["num_queries"] == 3
     with pytest.raises(AnnotationError, match="validation"):
         run_training(
             run_arguments(own_data, output_dir=str(own_data / "b"), allow_missing=True, eval_split="validation")

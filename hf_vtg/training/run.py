@@ -166,7 +166,7 @@ def _results(run, recipe, arguments, store, trainer, prediction, eval_split, mis
         "benchmark": run.benchmark,
         "variant": run.variant,
         "split": eval_split,
-        "metrics": dict(prediction.metrics) if prediction else {},
+        "metrics": _metrics(prediction),
         "convention": "IoU >= m" if arguments.inclusive else "IoU > m",
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "epochs": trainer.state.epoch,
@@ -183,6 +183,14 @@ def _results(run, recipe, arguments, store, trainer, prediction, eval_split, mis
             "transformers": transformers.__version__,
         },
     }
+
+
+def _metrics(prediction) -> dict[str, float]:
+    """What does not depend on the machine or on how the rows were batched: no times, no loss."""
+    if prediction is None:
+        return {}
+    named = {name.removeprefix("test_"): value for name, value in prediction.metrics.items()}
+    return {name: value for name, value in named.items() if name.startswith(("R@", "mIoU", "num_"))}
 
 
 def _last_checkpoint(output: Path) -> str | None:

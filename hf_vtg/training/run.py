@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         train_dataset=train,
         eval_dataset=evaluation,
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(output) if run.resume else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(output) if run.resume else None)
     trainer.save_model()
     prediction = trainer.predict(evaluation) if evaluation is not None else None
     results = _results(run, recipe, arguments, store, trainer, prediction, eval_split, missing)
@@ -193,10 +194,22 @@ def _metrics(prediction) -> dict[str, float]:
     return {name: value for name, value in named.items() if name.startswith(("R@", "mIoU", "num_"))}
 
 
-def _last_checkpoint(output: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
+def last_checkpoint(output: Path) -> str | None:
+    """The newest complete checkpoint of a run, if any.
 
-    return get_last_checkpoint(str(output)) if output.is_dir() else None
+    The Trainer writes ``trainer_state.json`` last and removes older checkpoints only after it. Newer folders without
+    a readable one are what a killed process left behind; they are removed.
+    """
+    folders = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for folder in folders:
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            logger.warning("%s is incomplete: the run was stopped while it was written. It is removed.", folder)
+            shutil.rmtree(folder)
+            continue
+        return str(folder)
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

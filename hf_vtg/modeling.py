@@ -13,6 +13,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration import VideoGroundingConfig
 from .errors import ModelError
 from .layers.buffers import ComputedBuffers
+from .layers.text import WordVectorTable, load_text_model
 
 STEPS = ("encode_video", "encode_text", "ground", "build_targets", "compute_losses")
 
@@ -131,7 +132,7 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
         """Ground S sentences in each of B videos.
 
         Args:
-            video_features: (B, T, D) clip features, right padded.
+            video_features: (B, T, D) clip features, right padded; taken in the model's own precision.
             video_mask: (B, T) bool, True = real clip; default all.
             source_length: (B,) rows of the feature file before resampling; default ``video_mask.sum(1)``.
             input_ids: (B, S, L) token ids; or ``inputs_embeds``.
@@ -146,10 +147,13 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
         Raises:
             ModelError: for missing or contradictory inputs.
         """
-        if video_state is None:
-            self._check_video(video_features, video_mask)
-            video_state = self.encode_video(video_features, video_mask, output_intermediates)
         attention_mask, sentence_mask = self._check_text(input_ids, inputs_embeds, attention_mask, sentence_mask)
+        inputs_embeds = None if inputs_embeds is None else inputs_embeds.to(self.dtype)
+        if labels is not None or targets is not None:
+            self._check_labels(labels, sentence_mask)
+        if video_state is None:
+            self._check_video(video_features, video_mask, len(sentence_mask))
+            video_state = self.encode_video(video_features.to(self.dtype), video_mask, output_intermediates)
         text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
         output = self.ground(video_state, text_state, output_intermediates)
         if labels is None and targets is None:
@@ -165,7 +169,7 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
         fields = {**output, "loss": loss, "losses": {name: value.detach() for name, value in losses.items()}}
         return type(output)(**fields)
 
-    def _check_video(self, video_features, video_mask) -> None:
+    def _check_video(self, video_features, video_mask, num_videos: int) -> None:
         if video_features is None:
             raise ModelError("Neither video_features nor video_state was given.")
         if video_features.dim() != 3 or video_features.shape[-1] != self.config.feature_dim:
@@ -173,6 +177,8 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
                 f"video_features has shape {tuple(video_features.shape)}, but this {type(self).__name__} takes "
                 f"(B, T, {self.config.feature_dim}). Extract features with the backbone named in the processor."
             )
+        if len(video_features) != num_videos:
+            raise ModelError(f"{len(video_features)} videos, but text of {num_videos}. Each video needs its sentences.")
         if video_mask is not None and video_mask.shape != video_features.shape[:2]:
             raise ModelError(
                 f"video_mask has shape {tuple(video_mask.shape)}, expected {tuple(video_features.shape[:2])}."
@@ -193,6 +199,15 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
             sentence_mask = attention_mask.bool().any(-1)
         return attention_mask, sentence_mask.bool()
 
+    def _check_labels(self, labels, sentence_mask) -> None:
+        if labels is not None and labels.shape != (*sentence_mask.shape, 2):
+            raise ModelError(
+                f"labels have shape {tuple(labels.shape)}, expected {(*sentence_mask.shape, 2)}: start and end of each "
+                "sentence as fractions of the duration."
+            )
+        if not sentence_mask.any():
+            raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.Embedding)):
@@ -201,6 +216,8 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
         else:
             super()._init_weights(module)
+        if isinstance(module, WordVectorTable):
+            init.zeros_(module.vectors)
         if isinstance(module, ComputedBuffers):
             for name, value in module.computed_buffers().items():
                 init.copy_(getattr(module, name), value)
@@ -224,8 +241,6 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
             config: configuration of the method; its ``text_config`` is replaced.
             kwargs: passed to the text model's ``from_pretrained`` (revision, token...).
         """
-        from .layers.text import load_text_model
-
         pretrained = load_text_model(text_model, **kwargs)
         config = cls.config_class() if config is None else config
         fields = {**config.to_dict(), "text_config": pretrained.config}

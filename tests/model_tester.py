@@ -103,7 +103,6 @@ class VideoGroundingModelTester:
         model.save_pretrained(tmp_path)
         half = AutoModelForVideoGrounding.from_pretrained(tmp_path, dtype=torch.bfloat16)
         batch = self.batch(model.config)
-        batch["video_features"] = batch["video_features"].bfloat16()
         output = half(**batch)
         assert torch.isfinite(output.loss)
         assert torch.isfinite(output.scores[batch["attention_mask"].any(-1)]).all()
@@ -121,6 +120,17 @@ class VideoGroundingModelTester:
         assert list(info["missing_keys"]) == [dropped]
         fresh = model.get_parameter(dropped)
         assert 0.3 < loaded.get_parameter(dropped).std() / fresh.std() < 3
+
+    def test_a_missing_word_table_is_empty_not_garbage(self, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        model = self.model()
+        model.save_pretrained(tmp_path)
+        file = tmp_path / "model.safetensors"
+        tables = [n for n, b in model.named_buffers() if n in load_file(file) and n.endswith(".vectors")]
+        save_file({k: v for k, v in load_file(file).items() if k not in tables}, file, metadata={"format": "pt"})
+        loaded = AutoModelForVideoGrounding.from_pretrained(tmp_path)
+        assert tables and not any(loaded.get_buffer(name).any() for name in tables)
 
     def test_output_of_the_contract(self):
         model = self.model()
@@ -214,6 +224,12 @@ class VideoGroundingModelTester:
             model(**{**batch, "input_ids": batch["input_ids"][:, 0]})
         with pytest.raises(ModelError, match="video_state"):
             model(input_ids=batch["input_ids"])
+        with pytest.raises(ModelError, match="1 videos, but text of 3"):
+            model(**{**batch, "video_features": batch["video_features"][:1], "video_mask": None})
+        with pytest.raises(ModelError, match="labels have shape"):
+            model(**{**batch, "labels": batch["labels"][:, :1]})
+        with pytest.raises(ModelError, match="no real sentence"):
+            model(**{**batch, "sentence_mask": torch.zeros_like(batch["attention_mask"]).any(-1)})
 
     def test_presets(self, tmp_path):
         config_class = METHODS[self.method][0]
@@ -259,6 +275,17 @@ class VideoGroundingModelTester:
         predictions = trainer.predict(trainer.eval_dataset).predictions
         assert [p["query_id"] for p in predictions] == ["v0/0", "v0/1", "v1/0", "v2/0", "v2/1", "v2/2"]
         assert json.loads(json.dumps(predictions)) == predictions
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_pipeline_in_half_precision(self, tmp_path, dtype):
+        model = self.model()
+        row = self.rows(model.config)[0]
+        self.processor(model.config).save_pretrained(tmp_path)
+        model.to(dtype).save_pretrained(tmp_path)
+        pipe = pipeline("video-grounding", model=str(tmp_path), device="cpu")
+        assert pipe.model.dtype == dtype
+        ranked = pipe(row["video_features"], "a person sits down", duration=row["duration"])
+        assert ranked and all(np.isfinite(list(moment.values())).all() for moment in ranked)
 
     def test_pipeline_round_trip(self, tmp_path):
         model = self.model()

@@ -96,6 +96,12 @@ def tiny(**overrides):
     return TestMMN().model(**overrides)
 
 
+def tiny_batch():
+    from .test_models import TestMMN
+
+    return TestMMN().batch(tiny().config)
+
+
 def test_a_cosine_below_minus_one_gives_no_nan():
     model = tiny()
     state = model.encode_video(torch.randn(1, 16, 10))
@@ -204,3 +210,21 @@ def test_conversion_refuses_what_does_not_fit(official):
         }
         convert_official_checkpoint(state, bad)
     assert rename_official("text_encoder.bert.embeddings.position_ids") is None
+
+
+def test_the_form_of_the_convolution_is_the_configurations():
+    batch = tiny_batch()
+    seen = {}
+    for form in ("strips", "dense"):
+        model = tiny(map_convolution=form)
+        assert model.map_conv.implementation == form
+        seen[form] = model(**batch, output_intermediates=True)
+    assert torch.allclose(seen["strips"].scores, seen["dense"].scores, atol=1e-5)
+    assert seen["strips"].video_state.bn_out is None and len(seen["dense"].video_state.bn_out) == 2
+
+
+def test_targets_are_not_rounded_to_the_models_half_precision():
+    batch = tiny_batch()
+    arguments = batch["labels"], batch["sentence_mask"]
+    exact, half = tiny().build_targets(*arguments), tiny().bfloat16().build_targets(*arguments)
+    assert torch.equal(exact["iou2d"], half["iou2d"]) and torch.equal(exact["sentence_iou"], half["sentence_iou"])

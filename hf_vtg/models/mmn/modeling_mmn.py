@@ -109,6 +109,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             config.conv_hidden_size,
             config.conv_kernel_size,
             config.num_conv_layers,
+            config.map_convolution,
         )
         self.moment_contrastive = nn.Linear(config.conv_hidden_size, config.joint_size)
         self.moment_iou = nn.Linear(config.conv_hidden_size, config.joint_size)
@@ -237,12 +238,13 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             video. Rows of padded sentences have no meaning.
         """
         labels = labels.double()
+        dtype = torch.promote_types(self.dtype, torch.float32)
         cells = self.grid.moments(torch.float64)
-        iou = temporal_iou(labels.unsqueeze(-2), cells).to(self.dtype)
+        iou = temporal_iou(labels.unsqueeze(-2), cells).to(dtype)
         return {
             "iou2d": iou,
             "topk_index": iou.topk(self.config.num_positives).indices,
-            "sentence_iou": temporal_iou(labels.unsqueeze(-2), labels.unsqueeze(-3)).to(self.dtype),
+            "sentence_iou": temporal_iou(labels.unsqueeze(-2), labels.unsqueeze(-3)).to(dtype),
         }
 
     def compute_losses(self, output: MMNOutput, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

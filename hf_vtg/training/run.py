@@ -66,7 +66,21 @@ class RunArguments:
 
 
 def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Train, evaluate, save. Returns what is written to ``results.json``.
+    """Train, evaluate, save.
+
+    Returns:
+        what is written to ``results.json``:
+
+        | key | meaning |
+        |---|---|
+        | method, benchmark, variant, split | what was trained, and the split of the metrics |
+        | metrics | R@n,IoU=m and mIoU in percent, num_queries, num_unanswered |
+        | convention | "IoU > m" or "IoU >= m" |
+        | epochs, steps, best_checkpoint, seed | of the run; the metrics are those of the best checkpoint |
+        | missing_videos | ids without features, whose rows were left out |
+        | recipe, config_overrides | every number of the training |
+        | feature_spec | what the features are |
+        | parameters, versions | size of the model; python, torch and transformers |
 
     Raises:
         HFVTGError: for unknown methods, unusable annotations or features, and an output folder in use.
@@ -74,8 +88,8 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     if run.method not in METHODS:
         raise ModelError(f"Unknown method {run.method!r}. Known: {', '.join(METHODS)}.")
     output = Path(run.output_dir)
-    if (output / "results.json").exists() and not run.resume:
-        raise HFVTGError(f"{output} holds the results of another run. Choose a new --output_dir, or --resume.")
+    if not run.resume and [*output.glob("results.json"), *output.glob("checkpoint-*")]:
+        raise HFVTGError(f"{output} holds another run. Choose a new --output_dir, or --resume it.")
     recipe = _recipe(run)
     store = FeatureStore(run.features)
     splits = load_benchmark(run.benchmark, data_dir=run.annotations, config=run.config)

@@ -178,7 +178,7 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
                 f"(B, T, {self.config.feature_dim}). Extract features with the backbone named in the processor."
             )
         if len(video_features) != num_videos:
-            raise ModelError(f"{len(video_features)} videos, but text of {num_videos}. Each video needs its sentences.")
+            raise ModelError(f"{len(video_features)} videos, but text of {num_videos}: give both of each video.")
         if video_mask is not None and video_mask.shape != video_features.shape[:2]:
             raise ModelError(
                 f"video_mask has shape {tuple(video_mask.shape)}, expected {tuple(video_features.shape[:2])}."
@@ -202,8 +202,8 @@ class VideoGroundingPreTrainedModel(PreTrainedModel):
     def _check_labels(self, labels, sentence_mask) -> None:
         if labels is not None and labels.shape != (*sentence_mask.shape, 2):
             raise ModelError(
-                f"labels have shape {tuple(labels.shape)}, expected {(*sentence_mask.shape, 2)}: start and end of each "
-                "sentence as fractions of the duration."
+                f"labels have shape {tuple(labels.shape)}, expected {(*sentence_mask.shape, 2)}: start and end of "
+                "each sentence as fractions of the duration."
             )
         if not sentence_mask.any():
             raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")

@@ -61,7 +61,8 @@ class VideoGroundingPipeline(Pipeline):
             video: path or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of pictures (with
                 ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows the seconds of
                 a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any of these, and
-                optionally ``duration`` and ``fps``. A list of video files is asked the same ``query`` each.
+                optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded videos (:meth:`encode`)
+                is asked the same ``query`` each.
             query: a sentence, or a list of sentences.
             top_k: moments a sentence (5).
             nms_threshold: default: the processor's.
@@ -78,9 +79,11 @@ class VideoGroundingPipeline(Pipeline):
             For a single query a ranked list of ``{"start", "end", "score"}`` in seconds; for a list of queries a list
             of such lists; for several inputs a list (or, for a generator or dataset, an iterator) of these.
         """
+        if isinstance(video, list) and not video:
+            return []
         if query is None:
             return super().__call__(video, **kwargs)
-        if isinstance(video, list) and video and all(isinstance(v, (str, Path)) for v in video):
+        if isinstance(video, list) and all(_is_video(v) for v in video):
             return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
         return super().__call__({"video": video, "query": query}, **kwargs)
 
@@ -129,20 +132,29 @@ class VideoGroundingPipeline(Pipeline):
             if "features" not in fields:
                 raise VideoError(f"A video given as a dict needs 'features', got keys {sorted(fields)}.")
             spec = FeatureSpec.from_dict(fields["spec"]) if fields.get("spec") is not None else None
-            features = np.asarray(fields["features"])
+            features = _to_numpy(fields["features"])
             return features, self._duration_of(features, fields.get("duration", duration), spec), spec
-        if isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 2:
-            features = np.asarray(video)
-            return features, self._duration_of(features, duration, None), None
+        video = _to_numpy(video) if isinstance(video, torch.Tensor) else video
+        if isinstance(video, np.ndarray) and video.ndim not in (2, 4):
+            raise VideoError(
+                f"An array of shape {video.shape} is no video. Give clip features (T, D) or frames (T, H, W, 3)."
+            )
+        if isinstance(video, np.ndarray) and video.ndim == 2:
+            return video, self._duration_of(video, duration, None), None
+        if not isinstance(video, (str, Path, bytes, np.ndarray, list, tuple)) and not hasattr(video, "read"):
+            raise VideoError(
+                f"{video!r} ({type(video).__name__}) is no video. Give a path, bytes, frames or clip features."
+            )
+        if duration is not None:
+            duration = _checked_duration(duration)
         encoder = self._encoder(backbone, use_cache)
-        if isinstance(video, (np.ndarray, torch.Tensor, list, tuple)):
+        if isinstance(video, (np.ndarray, list, tuple)):
             if fps is None:
                 raise VideoError("Frames were given without their rate. Add fps=frames per second.")
-            frames = np.asarray(video) if isinstance(video, torch.Tensor) else video
-            encoded = encoder.encode_frames(frames, fps=fps, progress=progress)
+            encoded = encoder.encode_frames(video, fps=fps, progress=progress)
         else:
             encoded = encoder.encode(video, progress=progress)
-        return encoded.features, float(duration or encoded.duration), encoder.spec
+        return encoded.features, encoded.duration if duration is None else duration, encoder.spec
 
     def _duration_of(self, features: np.ndarray, duration: float | None, spec: FeatureSpec | None) -> float:
         if duration is None:
@@ -153,10 +165,9 @@ class VideoGroundingPipeline(Pipeline):
                     f"Features of shape {features.shape} were given without the video's duration, and the model's "
                     "processor does not know the seconds of a feature. Add duration=SECONDS."
                 )
-            duration = len(features) * seconds
-        if not (np.isfinite(duration) and duration > 0):
-            raise FeatureError(f"duration={duration!r} is not a positive number of seconds.")
-        return float(duration)
+            # Without rows there is no duration; the processor says what is wrong with such features.
+            duration = max(len(features), 1) * seconds
+        return _checked_duration(duration)
 
     def _encoder(self, backbone, use_cache):
         from .video.cache import FeatureCache
@@ -234,6 +245,30 @@ class VideoGroundingPipeline(Pipeline):
         finally:
             if registered is not None:
                 type(self)._registered_impl = registered
+
+
+def _is_video(item: Any) -> bool:
+    """Whether an item of a list is a whole video, and not a frame of one."""
+    is_encoded = isinstance(item, Mapping) and "features" in item
+    is_features = isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 2 and "float" in str(item.dtype)
+    return is_encoded or is_features or isinstance(item, (str, Path, bytes))
+
+
+def _to_numpy(array: Any) -> np.ndarray:
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        return (array.float() if array.is_floating_point() else array).numpy()
+    return np.asarray(array)
+
+
+def _checked_duration(duration: Any) -> float:
+    try:
+        seconds = float(duration)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not (np.isfinite(seconds) and seconds > 0):
+        raise FeatureError(f"duration={duration!r} is not a positive number of seconds.")
+    return seconds
 
 
 def register_pipeline() -> None:

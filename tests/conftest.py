@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Read when huggingface_hub is imported, so before anything else: no test asks a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,10 +50,9 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Tests neither read nor fill the user's caches, and never ask the network."""
+    """Tests neither read nor fill the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_VTG_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
         yield
 
 

@@ -262,8 +262,8 @@ def test_what_is_no_encoder_is_refused(folder, tmp_path, monkeypatch):
         VideoEncoder(folder("vit"), window=4)
     with pytest.raises(ModelError, match="window"):
         VideoEncoder(folder("videomae"), window=6)
-    with pytest.raises(ModelError, match="max"):
-        VideoEncoder(folder("vit"), pooling="max")
+    with pytest.raises(ModelError, match="median"):
+        VideoEncoder(folder("vit"), pooling="median")
     with pytest.raises(FeatureError, match="backbone"):
         VideoEncoder(FeatureSpec(fps=2.0))
 

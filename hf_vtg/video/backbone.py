@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 from ..errors import FeatureError, ModelError
 from .preprocess import FramePreprocessor
 
-POOLINGS = ("pooler_output", "mean", "image_embeds", "video_embeds")
+POOLINGS = ("pooler_output", "mean", "max", "image_embeds", "video_embeds")
+# Encoders that come with the package; a spec names them so on every machine.
+PACKAGED = {"hf_vtg/moving_shapes": Path(__file__).parent.parent / "assets" / "moving_shapes" / "encoder"}
 _CLIP_LENGTH = ("num_frames", "frames_per_clip")
 
 
@@ -22,10 +24,14 @@ class Backbone:
 
     Pooling rule where ``pooling`` is None: the embedding of dual encoders (``image_embeds`` / ``video_embeds``), else
     ``pooler_output``, else the mean of ``last_hidden_state`` over tokens or space. A pooler that the checkpoint does
-    not hold (and transformers would draw at random) counts as absent.
+    not hold (and transformers would draw at random) counts as absent. ``max`` is the maximum over tokens or space.
 
-    ``name`` is the Hub id or absolute folder, ``revision`` the commit or ``sha256:<16 hex>`` of the weights file of a
-    folder, ``clip_length`` the frames of a clip (None: an image model). Raises ModelError if it cannot be loaded.
+    An image model whose ``num_channels`` is 3 * ``num_frames`` of its configuration is a clip model: the frames are
+    its channels.
+
+    ``name`` is the Hub id, the absolute folder or the name of a packaged encoder (:func:`resolve_backbone`),
+    ``revision`` the commit or ``sha256:<16 hex>`` of the weights file of a folder, ``clip_length`` the frames of a
+    clip (None: an image model). Raises ModelError if it cannot be loaded.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Backbone:
         if pooling is not None and pooling not in POOLINGS:
             raise ModelError(f"pooling is {pooling!r}: use one of {', '.join(POOLINGS)}, or None for the model's own")
         self.name, folder = _locate(name)
+        source = self.name if folder is None else str(folder)
         hub: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         if folder is None:
             self.revision = hub["revision"] = _commit(self.name, revision)
@@ -51,17 +58,18 @@ class Backbone:
                 f"{self.name}: its weights are {self.revision}, {revision} was asked for. "
                 "Pass the folder with the weights that the features were made with."
             )
-        self.model, missing = _load(self.name, hub, dtype or torch.float32)
+        self.model, missing = _load(source, hub, dtype or torch.float32)
         self.device = _device(device)
         self.model.to(self.device).eval().requires_grad_(False)
         self.clip_length = _clip_length(self.model.config)
+        self._frames_are_channels = _frames_are_channels(self.model.config)
         self.pooling = pooling or self._pooling_of_class(missing)
-        if missing and self.pooling != "mean":
+        if missing and self.pooling not in ("mean", "max"):
             raise ModelError(
                 f"{self.name}: the checkpoint lacks weights that {self.pooling} needs ({', '.join(missing[:3])}...). "
                 "Use pooling='mean', or a complete checkpoint."
             )
-        self.preprocessor = FramePreprocessor(self.name, self.clip_length is not None, crop, **hub)
+        self.preprocessor = FramePreprocessor(source, self.clip_length is not None, crop, **hub)
         names = inspect.signature(self._function).parameters
         self._pixels = "pixel_values_videos" if "pixel_values_videos" in names else "pixel_values"
         self._options = {"skip_predictor": True} if "skip_predictor" in names else {}
@@ -70,7 +78,7 @@ class Backbone:
     def __call__(self, inputs: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """(B, D) float32 on the CPU of the image processor's tensors, or of clips (B, frames, 3, H, W)."""
         if isinstance(inputs, torch.Tensor):
-            inputs = {self._pixels: inputs}
+            inputs = {self._pixels: inputs.flatten(1, 2) if self._frames_are_channels else inputs}
         inputs = {
             key: value.to(self.device, self.model.dtype) if value.is_floating_point() else value.to(self.device)
             for key, value in inputs.items()
@@ -111,7 +119,8 @@ class Backbone:
             pooler = getattr(output, "pooler_output", None)
             if self.pooling is None:
                 self.pooling = "pooler_output" if pooler is not None else "mean"
-            pooled = _mean(getattr(output, "last_hidden_state", None)) if self.pooling == "mean" else pooler
+            hidden = getattr(output, "last_hidden_state", None)
+            pooled = _over_places(hidden, self.pooling) if self.pooling in ("mean", "max") else pooler
         if isinstance(pooled, torch.Tensor) and pooled.ndim > 2 and pooled.shape[2:].numel() == 1:
             pooled = pooled.flatten(1)
         if not isinstance(pooled, torch.Tensor) or pooled.ndim != 2:
@@ -122,15 +131,26 @@ class Backbone:
         return pooled
 
 
-def _mean(hidden: torch.Tensor | None) -> torch.Tensor | None:
-    """(B, tokens, D) -> mean over tokens; (B, D, H, W) -> mean over space."""
+def _over_places(hidden: torch.Tensor | None, pooling: str) -> torch.Tensor | None:
+    """(B, tokens, D) -> mean or maximum over tokens; (B, D, H, W) -> over space."""
     if hidden is None or hidden.ndim not in (3, 4):
         return None
-    return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
+    places = 1 if hidden.ndim == 3 else (2, 3)
+    return hidden.mean(places) if pooling == "mean" else hidden.amax(places)
+
+
+def resolve_backbone(name: str | Path) -> str | Path:
+    """The folder of an encoder that comes with the package ("hf_vtg/moving_shapes"); any other name as it is."""
+    return PACKAGED.get(str(name), name)
 
 
 def _locate(name: str | Path) -> tuple[str, Path | None]:
-    """(absolute path, folder) of a local model, or (id, None). Raises ModelError for a path that is not there."""
+    """(name, folder): absolute path of a local model or the name of a packaged one, with its folder; or (id, None).
+
+    Raises ModelError for a path that is not there.
+    """
+    if str(name) in PACKAGED:
+        return str(name), Path(resolve_backbone(name))
     path = Path(name).expanduser()
     if path.is_dir():
         return str(path.resolve()), path.resolve()
@@ -180,6 +200,11 @@ def _clip_length(config: Any) -> int | None:
             if isinstance(value, int):
                 return value
     return None
+
+
+def _frames_are_channels(config: Any) -> bool:
+    frames = getattr(config, "num_frames", None)
+    return isinstance(frames, int) and getattr(config, "num_channels", None) == 3 * frames
 
 
 def _device(device: str | torch.device | None) -> torch.device:

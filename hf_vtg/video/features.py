@@ -19,13 +19,13 @@ class FeatureSpec:
 
     | field | type | meaning |
     |---|---|---|
-    | backbone | str | Hub id, absolute path of a local folder, or the name of a published network ("c3d") |
+    | backbone | str | Hub id, absolute path of a local folder, published network ("c3d") or packaged encoder |
     | revision | str | Hub commit, or ``sha256:<16 hex>`` of the weights of a local folder |
     | fps | float | sampled frames per second of video |
     | window | int | sampled frames seen by one feature |
     | stride | int | sampled frames between two features |
     | dim | int | width D |
-    | pooling | str | ``pooler_output``, ``mean`` (over tokens or space), ``image_embeds``, ``video_embeds`` |
+    | pooling | str | ``pooler_output``, ``mean``, ``max`` (over tokens, space), ``image_embeds``, ``video_embeds`` |
     | crop | str | as ``resize shortest_edge=256 bilinear, center_crop 224x224`` (preprocess.py) |
     | normalization | str | ``rescale=R offset=O mean=a,b,c std=a,b,c`` of the pixels |
     | seconds_per_feature | float | stride / fps; filled in when both are known |

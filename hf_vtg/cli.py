@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from .errors import HFVTGError
+from .errors import HFVTGError, ModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +41,15 @@ def _ground(options) -> int:
 
     from . import pipeline as _  # noqa: F401  (registers the task)
 
-    pipe = pipeline("video-grounding", model=options.model)
+    try:
+        pipe = pipeline("video-grounding", model=options.model)
+    except Exception as error:
+        # transformers raises half a dozen types here, for what is one mistake of the user.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"{options.model} cannot be loaded as a grounding model: {reason} "
+            "Give the folder of a trained model (train.py's --output_dir), or its id on the Hub."
+        ) from error
     answers = pipe(options.video, options.query, top_k=options.top_k, backbone=options.backbone, progress=True)
     if options.json:
         print(json.dumps([{"query": q, "moments": m} for q, m in zip(options.query, answers, strict=True)], indent=2))

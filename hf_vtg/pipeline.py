@@ -61,8 +61,8 @@ class VideoGroundingPipeline(Pipeline):
             video: path or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of pictures (with
                 ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows the seconds of
                 a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any of these, and
-                optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded videos (:meth:`encode`)
-                is asked the same ``query`` each.
+                optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded videos
+                (:meth:`encode`) is asked the same ``query`` each.
             query: a sentence, or a list of sentences.
             top_k: moments a sentence (5).
             nms_threshold: default: the processor's.

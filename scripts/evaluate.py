@@ -35,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     output = options.pop("output")
     try:
         results = evaluate_predictions(**options)
-    except HFVTGError as error:
+        if output:
+            with atomic_path(output) as path:
+                path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    except (HFVTGError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     print(format_table(results))
-    if output:
-        with atomic_path(output) as path:
-            path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

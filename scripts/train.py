@@ -21,7 +21,9 @@ from hf_vtg.training.run import RunArguments, run_training
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -60,7 +62,7 @@ def main() -> int:
         fields[name] = dict(fields[name])
     try:
         results = run_training(RunArguments(**fields), overrides)
-    except HFVTGError as error:
+    except (HFVTGError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     print(json.dumps(results["metrics"], indent=2))

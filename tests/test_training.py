@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from hf_vtg.benchmarks.feature_store import write_feature_store
+from hf_vtg.benchmarks import load_benchmark
+from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from hf_vtg.metrics import grounding_metrics
 from hf_vtg.training.arguments import VideoGroundingTrainingArguments
 from hf_vtg.training.callbacks import apply_recipe
 from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
-from hf_vtg.training.run import RunArguments, run_training
+from hf_vtg.training.run import RunArguments, build_model, run_training
 
 from .model_tester import MOMENTS, SENTENCES, WORDS
 from .test_models import TestMMN as MMN
@@ -248,6 +249,31 @@ def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
         )
     with pytest.raises(ModelError, match="mmn"):
         run_training(run_arguments(own_data, method="nmm"))
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"config_overrides": {"hiddensize": 8}}, "'hiddensize'.*'hidden_size'"),
+        ({"config_overrides": {"hidden_size": "wide"}}, "hidden_size"),
+        ({"config_overrides": {"num_clips": 17}}, "num_clips=17"),
+        ({"variant": "papers"}, "papers"),
+        ({"recipe_overrides": {"epochs": "many"}}, "epochs='many'"),
+        ({"recipe_overrides": {"milestones": 3}}, "milestones=3"),
+        ({"word_vectors": None, "text_model": "no/such/model/anywhere"}, "no/such/model/anywhere.*--text_model"),
+    ],
+)
+def test_a_run_refuses_settings_that_mean_nothing(own_data, overrides, message):
+    with pytest.raises(HFVTGError, match=message):
+        run_training(run_arguments(own_data, **overrides), {"disable_tqdm": True, "use_cpu": True})
+    assert not (own_data / "out").exists()
+
+
+def test_the_seed_decides_the_first_weights(own_data):
+    run, store = run_arguments(own_data), FeatureStore(own_data / "features.safetensors")
+    rows = load_benchmark("jsonl", data_dir=str(own_data / "train.jsonl"))["train"]
+    first, again, other = (build_model(run, store, rows, seed)[0].moment_iou.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_the_script_says_what_is_wrong(own_data):

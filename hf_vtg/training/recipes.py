@@ -66,7 +66,7 @@ class Recipe:
         """A copy with other values.
 
         Raises:
-            ModelError: for a field that does not exist.
+            ModelError: for a field that does not exist, or a value of another type.
         """
         names = [f.name for f in dataclasses.fields(self)]
         for name in changes:
@@ -74,6 +74,10 @@ class Recipe:
                 near = difflib.get_close_matches(name, names, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise ModelError(f"A recipe has no field {name!r}.{hint} Fields: {', '.join(names)}.")
+            if not _is_like(changes[name], getattr(self, name)):
+                raise ModelError(
+                    f"{name}={changes[name]!r} of a recipe: a value like {getattr(self, name)!r} is needed."
+                )
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +109,16 @@ class Recipe:
         """Factor on every learning rate in optimiser step ``step`` (from 0)."""
         passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         return math.pow(self.gamma, passed)
+
+
+def _is_like(value: Any, current: Any) -> bool:
+    """Whether ``value`` has the type of a recipe's ``current`` one; whole numbers are real ones, lists are tuples."""
+    if isinstance(current, (bool, str, Mapping)) or current is None:
+        return isinstance(value, (bool, str, Mapping)) and (current is None or isinstance(value, type(current)))
+    if isinstance(current, tuple):
+        return isinstance(value, (list, tuple)) and not any(isinstance(item, str) for item in value)
+    kinds = (int, float) if isinstance(current, float) else int
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 TEXT_MODEL = r"^text_encoder\.model\."

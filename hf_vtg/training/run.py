@@ -1,5 +1,6 @@
 """A whole training run: annotations, features, text and recipe in; model folder, predictions and results out."""
 
+import difflib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer
 
 from ..auto import METHODS
@@ -100,9 +102,9 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         evaluation, missing_eval = _with_features(splits, eval_split, store, run)
         missing |= missing_eval
 
-    model, processor = build_model(run, store, train)
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     overrides = dict(training_overrides or {})
+    model, processor = build_model(run, store, train, overrides.get("seed", recipe.seed))
     if evaluation is None:
         overrides = {"eval_strategy": "no", "load_best_model_at_end": False, **overrides}
     arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(output), world_size, **overrides)
@@ -127,11 +129,13 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     return results
 
 
-def build_model(run: RunArguments, store: FeatureStore, train) -> tuple[torch.nn.Module, VideoGroundingProcessor]:
-    """The method's model and processor for the run's text and features."""
+def build_model(
+    run: RunArguments, store: FeatureStore, train, seed: int
+) -> tuple[torch.nn.Module, VideoGroundingProcessor]:
+    """The method's model, initialised from ``seed``, and its processor, for the run's text and features."""
     config_class, model_class = METHODS[run.method]
     fields = {"feature_dim": store.dim, **run.config_overrides}
-    torch.manual_seed(_recipe(run).seed)
+    torch.manual_seed(seed)
     if run.word_vectors is not None:
         vectors = WordVectors.load(run.word_vectors)
         tokenizer, table = vectors.build_tokenizer(), vectors.table()
@@ -141,15 +145,31 @@ def build_model(run: RunArguments, store: FeatureStore, train) -> tuple[torch.nn
         model.set_word_vectors(table)
     else:
         text_model = run.text_model or "distilbert-base-uncased"
-        tokenizer = AutoTokenizer.from_pretrained(text_model)
-        model = model_class.from_text_pretrained(text_model, _configuration(config_class, run, fields))
+        config = _configuration(config_class, run, fields)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(text_model)
+            model = model_class.from_text_pretrained(text_model, config)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"The text model {text_model!r} cannot be loaded: {next(iter(str(error).splitlines()), '')} "
+                "Give --text_model a folder or Hub id with weights and tokenizer, or use --word_vectors."
+            ) from error
     return model, VideoGroundingProcessor.from_model_config(model.config, tokenizer, store.spec)
 
 
 def _configuration(config_class, run: RunArguments, fields: dict[str, Any]):
-    if run.benchmark in config_class.presets:
-        return config_class.for_benchmark(run.benchmark, run.variant, **fields)
-    return config_class(variant=run.variant, **fields)
+    known = config_class.__dataclass_fields__
+    for name in run.config_overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ModelError(f"{config_class.__name__} has no field {name!r}.{hint}")
+    try:
+        if run.benchmark in config_class.presets:
+            return config_class.for_benchmark(run.benchmark, run.variant, **fields)
+        return config_class(variant=run.variant, **fields)
+    except StrictDataclassError as error:
+        raise ModelError(f"{config_class.__name__}: {' '.join(str(error).split())}") from error
 
 
 def _recipe(run: RunArguments) -> Recipe:

@@ -8,7 +8,11 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from hf_vtg import MMNConfig, MMNForVideoGrounding
 from hf_vtg.errors import ModelError
-from hf_vtg.models.mmn.conversion_mmn import convert_official_checkpoint, rename_official
+from hf_vtg.models.mmn.conversion_mmn import (
+    config_from_official,
+    convert_official_checkpoint,
+    rename_official,
+)
 from hf_vtg.models.mmn.losses_mmn import ContrastiveSettings, contrastive_losses
 from hf_vtg.moments import temporal_iou
 
@@ -228,3 +232,23 @@ def test_targets_are_not_rounded_to_the_models_half_precision():
     arguments = batch["labels"], batch["sentence_mask"]
     exact, half = tiny().build_targets(*arguments), tiny().bfloat16().build_targets(*arguments)
     assert torch.equal(exact["iou2d"], half["iou2d"]) and torch.equal(exact["sentence_iou"], half["sentence_iou"])
+
+
+def test_an_official_configuration_is_read_whole_or_refused():
+    from .toy_golden import official_config
+
+    def without(*path):
+        config = official_config()
+        branch = config
+        for key in path[:-1]:
+            branch = branch[key]
+        del branch[path[-1]]
+        return config
+
+    assert config_from_official(official_config()["cfg"]).text_config.dropout == 0.1
+    for path in (("cfg", "TEST"), ("cfg", "MODEL", "MMN", "LOSS", "MARGIN"), ("cfg", "INPUT", "NUM_PRE_CLIPS")):
+        with pytest.raises(ModelError, match=path[-1]):
+            config_from_official(without(*path))
+    loss = official_config()["cfg"]["MODEL"]["MMN"]["LOSS"]
+    with pytest.raises(ModelError, match="conv_strides"):
+        config_from_official({"model": {"num_clips": 16, "conv_strides": 2}, "loss": loss})

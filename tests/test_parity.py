@@ -442,3 +442,9 @@ def test_published_code_of_mmn(shared, name):
 def test_mutations_of_the_published_folders_are_caught(shared, name, kind):
     folder = shared / "golden" / name
     assert check_folder(folder, plan_mutations(folder)[kind]).failures()
+
+
+def test_a_damaged_manifest_is_one_message(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"schema": 1,')
+    assert main([str(tmp_path)]) == 2
+    assert "manifest.json is not JSON" in capsys.readouterr().err

@@ -14,7 +14,12 @@ from .method import hook
 from .recording import record_training
 from .session import Result, Session, default_dtype, upcast
 
-RECIPE_NAMES = {"lr": "learning_rate"}
+RECIPE_NAMES = {
+    "lr": "learning_rate",
+    "eps": "epsilon",
+    "max_norm": "max_grad_norm",
+    "clip_grad_norm": "max_grad_norm",
+}
 
 
 def check_curves(session: Session, report: Report) -> None:

@@ -108,8 +108,10 @@ class GoldenFolder:
 
     def json(self, name: str) -> Any:
         """Content of a JSON file of the folder."""
-        with open(self._existing(name), encoding="utf-8") as file:
-            return json.load(file)
+        try:
+            return json.loads(self._existing(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ParityError(f"{self.path / name} is not JSON: {error}. Copy the folder again.") from error
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """Content of a safetensors file of the folder."""

@@ -51,8 +51,14 @@ def config_from_official(official: Mapping[str, Any], variant: str = "official",
         official: the resolved tree of the published YAML file (``MODEL``, ``INPUT``, ...), alone or under ``cfg`` with
             the DistilBERT sizes under ``bert``; or the flat form of the golden training curves.
         overrides: fields of :class:`MMNConfig` that win.
+
+    Raises:
+        ModelError: for a configuration that lacks a key, or whose flat form has one that nobody knows.
     """
-    fields = _fields_from_curve(official) if "model" in official else _fields_from_tree(official)
+    try:
+        fields = _fields_from_curve(official) if "model" in official else _fields_from_tree(official)
+    except KeyError as error:
+        raise ModelError(f"The official MMN configuration lacks the key {error}. Give the resolved tree.") from error
     text = dict(official.get("bert") or official.get("text_encoder") or {})
     known = set(DistilBertConfig().to_dict())
     text_config = DistilBertConfig(**{k: v for k, v in text.items() if k in known})
@@ -96,6 +102,9 @@ def _fields_from_curve(official: Mapping[str, Any]) -> dict[str, Any]:
         "conv_layers": "num_conv_layers",
     }
     fields = {names.get(name, name): value for name, value in model.items() if name != "batchnorm"}
+    unknown = [name for name in fields if name not in MMNConfig.__dataclass_fields__]
+    if unknown:
+        raise ModelError(f"The official MMN configuration has unknown keys under 'model': {', '.join(unknown)}.")
     return {**fields, **_loss_fields(official["loss"])}
 
 

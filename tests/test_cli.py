@@ -9,23 +9,14 @@ from hf_vtg import cli
 from hf_vtg.training.recipes import RECIPES
 
 from .video_files import render
-from .vision_models import save_vision_model
+from .vision_models import save_grounding_model
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """model: a tiny model whose backbone is tiny too; video: a file."""
-    from hf_vtg import VideoEncoder, VideoGroundingProcessor
-
-    from .test_models import TestMMN
-
     folder = tmp_path_factory.mktemp("cli")
-    encoder = VideoEncoder(save_vision_model("vit", folder / "vit"), fps=10)
-    tester = TestMMN()
-    model = tester.model(feature_dim=encoder.spec.dim)
-    tokenizer = tester.word_vectors().build_tokenizer()
-    model.save_pretrained(folder / "model")
-    VideoGroundingProcessor.from_model_config(model.config, tokenizer, encoder.spec).save_pretrained(folder / "model")
+    save_grounding_model(folder)
     render(folder / "a.mp4", [100 * k for k in range(12)], 100)
     return folder
 

@@ -6,11 +6,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import pipeline
 
-from hf_vtg import VideoEncoder, VideoGroundingProcessor
 from hf_vtg.errors import FeatureError, HFVTGError, QueryError, VideoError
 
 from .video_files import grey, render
-from .vision_models import save_vision_model
+from .vision_models import save_grounding_model
 
 QUERY = "a person opens the door"
 NUM_FRAMES = 20
@@ -24,16 +23,8 @@ def video(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory):
     """A pipeline whose processor names a tiny vision model that exists."""
-    from .test_models import TestMMN
-
-    folder = tmp_path_factory.mktemp("pipe")
-    encoder = VideoEncoder(save_vision_model("vit", folder / "vit"), fps=10)
-    tester = TestMMN()
-    model = tester.model(feature_dim=encoder.spec.dim)
-    tokenizer = tester.word_vectors().build_tokenizer()
-    model.save_pretrained(folder / "model")
-    VideoGroundingProcessor.from_model_config(model.config, tokenizer, encoder.spec).save_pretrained(folder / "model")
-    return pipeline("video-grounding", model=str(folder / "model"), device="cpu")
+    model = save_grounding_model(tmp_path_factory.mktemp("pipe"))
+    return pipeline("video-grounding", model=str(model), device="cpu")
 
 
 def close(answer):

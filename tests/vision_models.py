@@ -84,3 +84,20 @@ def save_vision_model(name: str, folder: Path) -> Path:
     config = {**PREPROCESSOR, "image_processor_type": processor, **more}
     (folder / "preprocessor_config.json").write_text(json.dumps(config))
     return folder
+
+
+def save_grounding_model(folder: Path) -> Path:
+    """Save a tiny MMN as ``folder``/model whose processor names ``folder``/vit at 10 frames a second."""
+    from hf_vtg import VideoEncoder, VideoGroundingProcessor
+
+    from .test_models import TestMMN
+
+    encoder = VideoEncoder(save_vision_model("vit", folder / "vit"), fps=10)
+    tester = TestMMN()
+    model = tester.model(feature_dim=encoder.spec.dim)
+    processor = VideoGroundingProcessor.from_model_config(
+        model.config, tester.word_vectors().build_tokenizer(), encoder.spec
+    )
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    return folder / "model"

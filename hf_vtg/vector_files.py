@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .cache import atomic_path
 from .errors import HFVTGError
 
 UNKNOWN_NAMES = ("<unk>", "<UNK>", "[unk]", "[UNK]", "<unknown>")
@@ -90,13 +91,8 @@ def write_npz(path: str | os.PathLike, words: list[str], vectors: np.ndarray, un
     arrays = {"vectors": vectors, "words": np.frombuffer(json.dumps(words).encode(), np.uint8)}
     if unknown is not None:
         arrays["unknown"] = unknown
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _encoded_forms(vocabulary: Iterable[str]) -> set[bytes]:

@@ -25,7 +25,7 @@ from .test_models import TestMMN as MMN
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_published_recipes_of_mmn():
+def test_published_recipes_of_mmn(caplog):
     activitynet = get_recipe("mmn/activitynet_captions")
     assert (activitynet.epochs, activitynet.learning_rate, activitynet.milestones) == (18, 8e-4, (7, 15))
     assert activitynet.lr_factor("text_encoder.model.transformer.layer.0.ffn.lin1.weight") == 0.1
@@ -36,6 +36,9 @@ def test_published_recipes_of_mmn():
     assert [activitynet.lr_multiplier(s, 10) for s in (69, 70, 150)] == pytest.approx([1, 0.1, 0.01])
     assert get_recipe("mmn/charades_sta").accumulation_steps(1) == 4
     assert get_recipe("mmn/tacos").accumulation_steps(2) == 1
+    assert caplog.text == ""
+    assert get_recipe("mmn/charades_sta").accumulation_steps(3) == 1
+    assert "48 videos" in caplog.text and "sees 36" in caplog.text
     assert json.loads(json.dumps(get_recipe("mmn/tacos").to_dict()))["epochs"] == 250
     for name, recipe in RECIPES.items():
         assert name == f"{recipe.method}/{recipe.benchmark}"

@@ -6,6 +6,7 @@ and accumulation. :class:`VideoGroundingTrainer` applies it; nothing of it is hi
 
 import dataclasses
 import difflib
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,19 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def accumulation_steps(self, world_size: int) -> int:
-        """Micro-batches a step so that ``world_size`` processes see the published global batch."""
-        return max(1, self.num_processes // world_size)
+        """Micro-batches a step so that ``world_size`` processes see the published global batch.
+
+        Where they do not divide it, the nearest below is taken, with a warning that names both.
+        """
+        steps = max(1, self.num_processes // world_size)
+        if steps * world_size != self.num_processes:
+            logger.warning(
+                "%d processes cannot share the published batch of %d videos evenly: a step sees %d.",
+                world_size,
+                self.num_processes * self.per_device_batch_size,
+                steps * world_size * self.per_device_batch_size,
+            )
+        return steps
 
     def lr_factor(self, name: str) -> float:
         """Learning-rate factor of a parameter."""

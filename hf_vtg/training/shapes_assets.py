@@ -61,7 +61,7 @@ class AssetsRun:
         """Train the encoder and store it in half precision."""
         settings = EncoderTraining(**({"steps": self.encoder_steps} if self.encoder_steps else {}))
         model = train_encoder(self.out / "encoder", settings)
-        model.half().save_pretrained(self.out / "encoder")
+        save_half(model, self.out / "encoder")
 
     def features(self) -> None:
         for split in ("train", "validation"):
@@ -71,8 +71,9 @@ class AssetsRun:
         """Train on the features of train, choose the epoch on validation, store in half precision."""
         changes = {"epochs": self.epochs} if self.epochs else {}
         features = JoinedStores([FeatureStore(self._features(split)) for split in ("train", "validation")])
-        trainer = train_grounding(features, self.work / "checkpoints", RECIPE.replace(**changes), self.blind)
-        trainer.model.half().save_pretrained(self.model_dir)
+        checkpoints = self.work / f"checkpoints_{self.blind or 'model'}"
+        trainer = train_grounding(features, checkpoints, RECIPE.replace(**changes), self.blind)
+        save_half(trainer.model, self.model_dir)
         trainer.processing_class.save_pretrained(self.model_dir)
         return {name: value for name, value in trainer.state.log_history[-1].items() if "loss" not in name}
 
@@ -111,6 +112,16 @@ class AssetsRun:
         with ProcessPoolExecutor(self.workers) as pool:
             features = pool.map(partial(_encode, folder), paths, chunksize=4)
             write_feature_store(self._features(split, seed, num_videos), zip(ids, features, strict=True), spec)
+
+
+def save_half(model: torch.nn.Module, folder: Path) -> None:
+    """Weights in half precision, a configuration that loads them in full: half is for the disk alone."""
+    model.half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    with atomic_path(folder / "config.json") as part:
+        part.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 class JoinedStores:

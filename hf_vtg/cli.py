@@ -5,6 +5,7 @@ import json
 import sys
 
 from .errors import HFVTGError, ModelError
+from .pipeline import DEFAULT_MODEL, TASK
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def _add_ground(commands) -> None:
     )
     ground.add_argument("video")
     ground.add_argument("--query", action="append", required=True, help="repeat for several sentences")
-    ground.add_argument("--model", required=True, help="folder or Hub id of a grounding model")
+    ground.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or Hub id; default: the shipped one")
     ground.add_argument("--backbone", help="vision model; default: the one the model was trained with")
     ground.add_argument("--top-k", type=int, default=5, dest="top_k")
     ground.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -39,10 +40,8 @@ def _add_ground(commands) -> None:
 def _ground(options) -> int:
     from transformers import pipeline
 
-    from . import pipeline as _  # noqa: F401  (registers the task)
-
     try:
-        pipe = pipeline("video-grounding", model=options.model)
+        pipe = pipeline(TASK, model=options.model)
     except Exception as error:
         # transformers raises half a dozen types here, for what is one mistake of the user.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -275,6 +275,10 @@ def register_pipeline() -> None:
     """Make the task known to ``transformers.pipeline``. Safe to call again."""
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(
-            TASK, pipeline_class=VideoGroundingPipeline, pt_model=AutoModelForVideoGrounding, type="multimodal"
+            TASK,
+            pipeline_class=VideoGroundingPipeline,
+            pt_model=AutoModelForVideoGrounding,
+            default={"model": (str(DEFAULT_MODEL), "main")},
+            type="multimodal",
         )
     PIPELINE_REGISTRY.task_aliases["video-moment-retrieval"] = TASK

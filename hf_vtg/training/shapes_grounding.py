@@ -12,14 +12,12 @@ import torch
 
 from ..benchmarks import load_benchmark
 from ..benchmarks.feature_store import FeatureStore
-from ..benchmarks.moving_shapes import VOCABULARY, scenario_seeds
-from ..benchmarks.shapes_world import GENERATOR_VERSION
+from ..benchmarks.moving_shapes import VOCABULARY
 from ..configuration import WordVectorConfig
 from ..metrics import grounding_metrics
 from ..models.mmn import MMNConfig, MMNForVideoGrounding
 from ..processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 from ..tokenization import WordVectors
-from ..video.encoder import VideoEncoder
 from ..video.features import FeatureSpec
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
@@ -57,7 +55,6 @@ RECIPE = Recipe(
     first_eval_epoch=8,
     seed=0,
 )
-BLINDS = (None, "query", "video")
 
 
 class BlankFeatures(Mapping[str, np.ndarray]):
@@ -74,15 +71,6 @@ class BlankFeatures(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.store)
-
-
-def encode_split(
-    encoder: VideoEncoder, videos: Path, split: str, num_videos: int | None = None, seed: int = 0
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(video id, features) of the rendered files of a split."""
-    for number in scenario_seeds(split, num_videos, seed):
-        video_id = f"shapes-v{GENERATOR_VERSION}-{number:010d}"
-        yield video_id, encoder.encode(videos / f"{video_id}.mp4", progress=False).features
 
 
 def random_words(seed: int = 0) -> WordVectors:
@@ -112,7 +100,7 @@ def build_model(
 
 def load_rows(blind: str | None = None, seed: int = 0):
     """The benchmark with a row a video; ``blind="query"`` makes all sentences the same."""
-    splits = load_benchmark("moving_shapes", config="video", **({"seed": seed} if seed else {}))
+    splits = load_benchmark("moving_shapes", config="video", seed=seed)
     if blind == "query":
         splits = splits.map(lambda row: {"sentences": ["a shape moves"] * len(row["sentences"])})
     return splits
@@ -143,11 +131,10 @@ def train_grounding(
 
 @dataclass
 class Predictions:
-    """Best moments (N, 2) in seconds of all sentences of a split, beside the truth and what is special about each."""
+    """Best moments (N, 2) in seconds of N sentences, the truth (N, 2), and what is special about each sentence."""
 
     moments: np.ndarray
     truth: np.ndarray
-    durations: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
     def metrics(self, chosen: np.ndarray | None = None) -> dict[str, float]:
@@ -164,11 +151,11 @@ def predict(
     exchange: str | None = None,
 ) -> Predictions:
     """The best moment of every sentence. ``exchange="query"`` asks each video the sentences of the next one (as many
-    as both have), ``"video"`` asks the next video."""
+    as it has itself), ``"video"`` asks the next video."""
     model.eval()
     rows = list(rows)
-    moments, truth, durations = [], [], []
-    columns: dict[str, list] = {"held_out": [], "wording": [], "action": [], "row": []}
+    moments, truth = [], []
+    columns: dict[str, list] = {"held_out": [], "wording": [], "action": []}
     for index, row in enumerate(rows):
         following = rows[(index + 1) % len(rows)]
         sentences = row["sentences"]
@@ -179,12 +166,9 @@ def predict(
         ranked = processor.post_process_video_grounding(model(**batch), [row["duration"]], top_k=1)[0]
         moments += [(answer[0]["start"], answer[0]["end"]) for answer in ranked]
         truth += row["moments"]
-        durations += [row["duration"]] * len(sentences)
         for name in columns:
-            columns[name] += [index] * len(sentences) if name == "row" else row[name]
-    return Predictions(
-        np.array(moments), np.array(truth), np.array(durations), {k: np.array(v) for k, v in columns.items()}
-    )
+            columns[name] += row[name]
+    return Predictions(np.array(moments), np.array(truth), {k: np.array(v) for k, v in columns.items()})
 
 
 def report(model, processor, features: Mapping[str, np.ndarray], rows) -> dict[str, Any]:

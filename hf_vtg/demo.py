@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import pipeline
 
 from .cache import atomic_path
@@ -95,15 +96,9 @@ def describe(row: dict[str, Any]) -> str:
     line = f"{best['start']:6.1f} - {best['end']:5.1f} s"
     if "true" in row:
         start, end = row["true"]
-        iou = float(_iou((best["start"], best["end"]), (start, end)))
+        iou = float(temporal_iou(np.array([best["start"], best["end"]]), np.array([start, end])))
         line += f"   true {start:6.1f} - {end:5.1f} s   IoU {iou:.2f}"
     return f"{line}   {row['query']}"
-
-
-def _iou(a: tuple[float, float], b: tuple[float, float]):
-    import numpy as np
-
-    return temporal_iou(np.array(a), np.array(b))
 
 
 if __name__ == "__main__":

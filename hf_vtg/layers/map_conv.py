@@ -198,8 +198,8 @@ class MaskedMapConv(ComputedBuffers):
         self.register_computed_buffers()
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        # Integers: they stay exact in a model of any dtype.
-        return {f"count_{k}": torch.from_numpy(count) for k, count in enumerate(self.geometry.counts)}
+        # Integers stay exact in a model of any dtype; copies, since the geometry is shared between models.
+        return {f"count_{k}": torch.from_numpy(count.copy()) for k, count in enumerate(self.geometry.counts)}
 
     def masked_weights(self, dtype: torch.dtype) -> list[torch.Tensor]:
         """Of each layer the map 1 / count, 0 where there are no valid inputs."""

@@ -2,20 +2,24 @@
 
 import copy
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks import load_benchmark
 from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from hf_vtg.metrics import grounding_metrics
 from hf_vtg.training.arguments import VideoGroundingTrainingArguments
 from hf_vtg.training.callbacks import apply_recipe
+from hf_vtg.training.optimizers import build_optimizer
 from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
 from hf_vtg.training.run import RunArguments, build_model, run_training
 
@@ -40,8 +44,56 @@ def test_published_recipes_of_mmn(caplog):
     assert get_recipe("mmn/charades_sta").accumulation_steps(3) == 1
     assert "48 videos" in caplog.text and "sees 36" in caplog.text
     assert json.loads(json.dumps(get_recipe("mmn/tacos").to_dict()))["epochs"] == 250
+
+
+def test_every_method_has_a_recipe_for_each_benchmark_and_variant():
     for name, recipe in RECIPES.items():
-        assert name == f"{recipe.method}/{recipe.benchmark}"
+        suffix = "" if recipe.variant == "default" else f"/{recipe.variant}"
+        assert name == f"{recipe.method}/{recipe.benchmark}{suffix}" == recipe.name
+    for method, (config_class, _) in METHODS.items():
+        variants = {(r.benchmark, r.variant) for r in RECIPES.values() if r.method == method}
+        assert variants >= {(benchmark, v) for benchmark in config_class.presets for v in ("default", "official")}
+
+
+def test_warm_up_then_inverse_square_root():
+    recipe = Recipe(method="mmn", learning_rate=8e-4, schedule="inverse_sqrt", warmup_steps=4, warmup_start_lr=1e-6)
+    rates = [8e-4 * recipe.lr_multiplier(step, 100) for step in (0, 1, 3, 4, 16)]
+    expected = [1e-6, 1e-6 + (8e-4 - 1e-6) / 4, 1e-6 + 3 * (8e-4 - 1e-6) / 4, 8e-4, 4e-4]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert Recipe(method="mmn", schedule="inverse_sqrt").lr_multiplier(0, 1) == 1
+    with pytest.raises(ModelError, match="inverse_sqrt"):
+        Recipe(method="mmn", schedule="cosine")
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "adamw_raw_epsilon"])
+def test_optimizers_against_the_plain_formulas(kind):
+    """Three steps on two parameters in float64: groups, decay and the place of epsilon."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2).double()
+    recipe = Recipe(method="mmn", optimizer=kind, lr_factors={"bias": 2.0}, decay_factors={"bias": 0.0})
+    args = SimpleNamespace(learning_rate=0.01, adam_beta1=0.9, adam_beta2=0.99, adam_epsilon=1e-2, weight_decay=0.1)
+    optimizer = build_optimizer(model, recipe, args)
+    values = {name: p.detach().clone() for name, p in model.named_parameters()}
+    moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()}
+    for step in (1, 2, 3):
+        optimizer.zero_grad()
+        model(torch.full((1, 3), float(step), dtype=torch.float64)).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            rate, decay = (0.02, 0.0) if name == "bias" else (0.01, 0.1)
+            value, grad, (first, second) = values[name], parameter.grad.clone(), moments[name]
+            if kind == "adam":
+                grad += decay * value
+            else:
+                value *= 1 - rate * decay
+            first.mul_(0.9).add_(0.1 * grad)
+            second.mul_(0.99).add_(0.01 * grad**2)
+            root = 1 if kind == "adamw_raw_epsilon" else math.sqrt(1 - 0.99**step)
+            denominator = second.sqrt() / root + 1e-2
+            correction = math.sqrt(1 - 0.99**step) if kind == "adamw_raw_epsilon" else 1
+            value -= rate * correction / (1 - 0.9**step) * first / denominator
+        optimizer.step()
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter, values[name], rtol=1e-12, atol=0), name
 
 
 def test_unknown_recipes_and_fields_suggest_the_nearest():

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..training.official import official_recipe
+from ..training.recipes import official_recipe
 from .comparing import COMPARED, EXCEPTED, FAILED, Report, Row, elementwise, number
 from .manifest import GoldenFolder, ParityError, find_entry, leaves
 from .method import hook

@@ -144,8 +144,8 @@ def build_model(
         model = model_class(_configuration(config_class, run, fields))
         model.set_word_vectors(table)
     else:
-        text_model = run.text_model or "distilbert-base-uncased"
         config = _configuration(config_class, run, fields)
+        text_model = run.text_model or _published_text_model(config)
         try:
             tokenizer = AutoTokenizer.from_pretrained(text_model)
             model = model_class.from_text_pretrained(text_model, config)
@@ -155,6 +155,16 @@ def build_model(
                 "Give --text_model a folder or Hub id with weights and tokenizer, or use --word_vectors."
             ) from error
     return model, VideoGroundingProcessor.from_model_config(model.config, tokenizer, store.spec)
+
+
+def _published_text_model(config) -> str:
+    """Id of the method's own text model."""
+    if isinstance(config.text_config, WordVectorConfig):
+        raise ModelError(
+            f"{config.model_type} reads word vectors: give --word_vectors (a GloVe file), or --text_model for any "
+            "Hugging Face text model."
+        )
+    return "distilbert-base-uncased"
 
 
 def _configuration(config_class, run: RunArguments, fields: dict[str, Any]):
@@ -173,9 +183,9 @@ def _configuration(config_class, run: RunArguments, fields: dict[str, Any]):
 
 
 def _recipe(run: RunArguments) -> Recipe:
-    name = f"{run.method}/{run.benchmark}"
-    base = get_recipe(name if run.benchmark != "jsonl" else f"{run.method}/charades_sta")
-    return base.replace(benchmark=run.benchmark, variant=run.variant, **run.recipe_overrides)
+    benchmark = run.benchmark if run.benchmark != "jsonl" else "charades_sta"
+    base = get_recipe(f"{run.method}/{benchmark}/{run.variant}")
+    return base.replace(benchmark=run.benchmark, **run.recipe_overrides)
 
 
 def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):

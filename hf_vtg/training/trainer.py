@@ -16,6 +16,7 @@ from ..errors import ModelError
 from ..metrics import grounding_metrics
 from .arguments import VideoGroundingTrainingArguments
 from .callbacks import EvaluationEpochs, RecipeCallback
+from .optimizers import build_optimizer
 from .recipes import Recipe
 
 # Parts of a batch that describe it and are no model inputs.
@@ -61,21 +62,11 @@ class VideoGroundingTrainer(Trainer):
             self.add_callback(EvaluationEpochs(recipe))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with one group a learning-rate factor; decay on everything, as the published codes do."""
+        """The recipe's optimiser; without a recipe that of the arguments."""
         if self.recipe is None:
             return super().create_optimizer() if model is None else super().create_optimizer(model)
         if self.optimizer is None:
-            groups: dict[float, list[nn.Parameter]] = {}
-            for name, parameter in (self.model if model is None else model).named_parameters():
-                # DistributedDataParallel may have wrapped the model.
-                groups.setdefault(self.recipe.lr_factor(name.removeprefix("module.")), []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [{"params": members, "lr": self.args.learning_rate * factor} for factor, members in groups.items()],
-                lr=self.args.learning_rate,
-                betas=(self.args.adam_beta1, self.args.adam_beta2),
-                eps=self.args.adam_epsilon,
-                weight_decay=self.args.weight_decay,
-            )
+            self.optimizer = build_optimizer(self.model if model is None else model, self.recipe, self.args)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):

@@ -1,7 +1,7 @@
-"""The papers' training settings as data.
+"""A training recipe: everything that changes the numbers, as data.
 
-A recipe says everything that changes the numbers: optimiser, groups, schedule, clipping, freezing, loss stages, batch
-and accumulation. :class:`VideoGroundingTrainer` applies it; nothing of it is hidden in code.
+Optimiser, groups, schedule, clipping, freezing, loss stages, batch and accumulation. :class:`VideoGroundingTrainer`
+applies it; nothing of it is hidden in code.
 """
 
 import dataclasses
@@ -13,9 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ModelError
+from ...errors import ModelError
 
 logger = logging.getLogger(__name__)
+
+OPTIMIZERS = ("adamw", "adam", "adamw_raw_epsilon")
+SCHEDULES = ("milestones", "inverse_sqrt")
+# Parameters of the text encoder: of a Hugging Face model, and no parameter at all of a word table.
+TEXT_MODEL = r"^text_encoder\.model\."
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,12 @@ class Recipe:
     """One experiment. Epochs are counted from 1; patterns are regular expressions searched in parameter names.
 
     Args:
+        optimizer: "adamw"; "adam", whose decay is added to the gradient (L2); or "adamw_raw_epsilon"
+            (:class:`AdamWRawEpsilon`).
         lr_factors: pattern -> factor on the learning rate; the first match decides, others take 1.
+        decay_factors: pattern -> factor on the weight decay, likewise.
+        schedule: "milestones", constant between them; or "inverse_sqrt": in ``warmup_steps`` W optimiser steps from
+            ``warmup_start_lr`` linearly to the learning rate, which then falls as sqrt(W / step).
         milestones: epochs after which the learning rate is multiplied by ``gamma``.
         frozen_epochs: pattern -> number of first epochs in which these parameters do not train. They have no gradient
             then, hence no decay and no optimiser state.
@@ -49,10 +59,15 @@ class Recipe:
     learning_rate: float = 1e-4
     per_device_batch_size: int = 8
     num_processes: int = 1
+    optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     lr_factors: Mapping[str, float] = field(default_factory=dict)
+    decay_factors: Mapping[str, float] = field(default_factory=dict)
+    schedule: str = "milestones"
+    warmup_steps: int = 0
+    warmup_start_lr: float = 0.0
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     max_grad_norm: float = 0.0
@@ -64,6 +79,17 @@ class Recipe:
     metric: str = "R@1,IoU=0.5"
     iou_thresholds: tuple[float, ...] = (0.3, 0.5, 0.7)
     seed: int = 42
+
+    def __post_init__(self):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name}={getattr(self, name)!r} of a recipe is not known: {', '.join(known)}.")
+
+    @property
+    def name(self) -> str:
+        """``method/benchmark``, with the variant unless it is the default."""
+        parts = (self.method, self.benchmark, None if self.variant == "default" else self.variant)
+        return "/".join(part for part in parts if part)
 
     def replace(self, **changes) -> "Recipe":
         """A copy with other values.
@@ -104,7 +130,11 @@ class Recipe:
 
     def lr_factor(self, name: str) -> float:
         """Learning-rate factor of a parameter."""
-        return next((factor for pattern, factor in self.lr_factors.items() if re.search(pattern, name)), 1.0)
+        return _first_match(self.lr_factors, name)
+
+    def decay_factor(self, name: str) -> float:
+        """Weight-decay factor of a parameter."""
+        return _first_match(self.decay_factors, name)
 
     def is_frozen(self, name: str, epoch: int) -> bool:
         """Whether a parameter is frozen in ``epoch`` (from 1)."""
@@ -121,8 +151,22 @@ class Recipe:
 
     def lr_multiplier(self, step: int, steps_per_epoch: int) -> float:
         """Factor on every learning rate in optimiser step ``step`` (from 0)."""
+        if self.schedule == "inverse_sqrt":
+            if step >= self.warmup_steps:
+                return math.sqrt(max(self.warmup_steps, 1) / max(step, 1))
+            start = self.warmup_start_lr / self.learning_rate
+            return start + (1 - start) * step / self.warmup_steps
         passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         return math.pow(self.gamma, passed)
+
+
+def both_variants(*recipes: Recipe, **official: Any) -> tuple[Recipe, ...]:
+    """Each recipe as given, and as that of the published code, in which ``official`` fields differ."""
+    return tuple(r for own in recipes for r in (own, own.replace(variant="official", **official)))
+
+
+def _first_match(factors: Mapping[str, float], name: str) -> float:
+    return next((factor for pattern, factor in factors.items() if re.search(pattern, name)), 1.0)
 
 
 def _is_like(value: Any, current: Any) -> bool:
@@ -133,79 +177,3 @@ def _is_like(value: Any, current: Any) -> bool:
         return isinstance(value, (list, tuple)) and not any(isinstance(item, str) for item in value)
     kinds = (int, float) if isinstance(current, float) else int
     return isinstance(value, kinds) and not isinstance(value, bool)
-
-
-TEXT_MODEL = r"^text_encoder\.model\."
-
-
-def _mmn(benchmark: str, **fields) -> Recipe:
-    """MMN's published settings (specs/mmn.md, section 4)."""
-    freeze, full = fields.pop("freeze_text"), fields.pop("contrastive_full_epochs")
-    late = {"loss_vid": 0.01, "loss_sent": 0.01}
-    return Recipe(
-        method="mmn",
-        benchmark=benchmark,
-        betas=(0.9, 0.99),
-        weight_decay=1e-5,
-        lr_factors={TEXT_MODEL: 0.1},
-        max_grad_norm=5.0,
-        frozen_epochs={TEXT_MODEL: freeze},
-        loss_stages=(LossStage(full + 1, late),),
-        seed=25285,
-        **fields,
-    )
-
-
-_RECIPES = (
-    _mmn(
-        "charades_sta",
-        epochs=18,
-        learning_rate=1e-4,
-        per_device_batch_size=12,
-        num_processes=4,
-        milestones=(8, 13),
-        freeze_text=4,
-        contrastive_full_epochs=7,
-        iou_thresholds=(0.5, 0.7),
-    ),
-    _mmn(
-        "activitynet_captions",
-        epochs=18,
-        learning_rate=8e-4,
-        per_device_batch_size=8,
-        num_processes=6,
-        milestones=(7, 15),
-        freeze_text=4,
-        contrastive_full_epochs=6,
-        first_eval_epoch=4,
-        iou_thresholds=(0.3, 0.5, 0.7),
-    ),
-    _mmn(
-        "tacos",
-        epochs=250,
-        learning_rate=1.5e-3,
-        per_device_batch_size=2,
-        num_processes=2,
-        milestones=(130, 190),
-        freeze_text=40,
-        contrastive_full_epochs=100,
-        eval_epochs=10,
-        metric="R@1,IoU=0.3",
-        iou_thresholds=(0.1, 0.3, 0.5),
-    ),
-)
-
-RECIPES: dict[str, Recipe] = {f"{r.method}/{r.benchmark}": r for r in _RECIPES}
-
-
-def get_recipe(name: str, **changes) -> Recipe:
-    """The recipe ``method/benchmark``, with ``changes`` applied.
-
-    Raises:
-        ModelError: for an unknown name, with the nearest known one.
-    """
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ModelError(f"Unknown recipe {name!r}.{hint} Known: {', '.join(RECIPES)}.")
-    return RECIPES[name].replace(**changes)

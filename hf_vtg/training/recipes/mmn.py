@@ -1,0 +1,60 @@
+"""MMN's published settings (specs/mmn.md, section 4: the YAML files and ``train_net.py`` of MCG-NJU/MMN)."""
+
+from .recipe import TEXT_MODEL, LossStage, Recipe, both_variants
+
+
+def _mmn(benchmark: str, **fields) -> Recipe:
+    freeze, full = fields.pop("freeze_text"), fields.pop("contrastive_full_epochs")
+    late = {"loss_vid": 0.01, "loss_sent": 0.01}
+    return Recipe(
+        method="mmn",
+        benchmark=benchmark,
+        betas=(0.9, 0.99),
+        weight_decay=1e-5,
+        lr_factors={TEXT_MODEL: 0.1},
+        max_grad_norm=5.0,
+        frozen_epochs={TEXT_MODEL: freeze},
+        loss_stages=(LossStage(full + 1, late),),
+        seed=25285,
+        **fields,
+    )
+
+
+RECIPES = both_variants(
+    _mmn(
+        "charades_sta",
+        epochs=18,
+        learning_rate=1e-4,
+        per_device_batch_size=12,
+        num_processes=4,
+        milestones=(8, 13),
+        freeze_text=4,
+        contrastive_full_epochs=7,
+        iou_thresholds=(0.5, 0.7),
+    ),
+    _mmn(
+        "activitynet_captions",
+        epochs=18,
+        learning_rate=8e-4,
+        per_device_batch_size=8,
+        num_processes=6,
+        milestones=(7, 15),
+        freeze_text=4,
+        contrastive_full_epochs=6,
+        first_eval_epoch=4,
+        iou_thresholds=(0.3, 0.5, 0.7),
+    ),
+    _mmn(
+        "tacos",
+        epochs=250,
+        learning_rate=1.5e-3,
+        per_device_batch_size=2,
+        num_processes=2,
+        milestones=(130, 190),
+        freeze_text=40,
+        contrastive_full_epochs=100,
+        eval_epochs=10,
+        metric="R@1,IoU=0.3",
+        iou_thresholds=(0.1, 0.3, 0.5),
+    ),
+)

@@ -1,5 +1,8 @@
 """MMN's published settings (specs/mmn.md, section 4: the YAML files and ``train_net.py`` of MCG-NJU/MMN)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from .recipe import TEXT_MODEL, LossStage, Recipe, both_variants
 
 

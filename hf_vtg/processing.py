@@ -74,21 +74,23 @@ class VideoGroundingProcessor(ProcessorMixin):
         config: PreTrainedConfig,
         tokenizer: PreTrainedTokenizerBase | WordVectors,
         feature_spec: FeatureSpec | Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> "VideoGroundingProcessor":
         """The processor that ``config.processor_settings()`` and ``config.feature_dim`` describe.
 
         Args:
             tokenizer: or WordVectors, whose tokenizer is then built with the settings ``word_pattern`` and
                 ``lowercase``.
+            changes: settings that win over those of the configuration.
 
         Raises:
             ModelError: a setting that nobody knows.
         """
-        settings = config.processor_settings()
+        settings = {**config.processor_settings(), **changes}
         known = (*FEATURE_SETTINGS, *PROCESSOR_SETTINGS, *TEXT_SETTINGS)
         unknown = sorted(set(settings) - set(known))
         if unknown:
-            raise ModelError(f"{type(config).__name__} has processor settings {unknown}; known are {known}.")
+            raise ModelError(f"{type(config).__name__}: unknown processor settings {unknown}; known are {known}.")
         if isinstance(tokenizer, WordVectors):
             tokenizer = tokenizer.build_tokenizer(settings.get("word_pattern"), settings.get("lowercase", True))
         extractor = VideoGroundingFeatureExtractor(

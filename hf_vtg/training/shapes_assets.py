@@ -23,7 +23,8 @@ from ..processing import VideoGroundingProcessor
 from ..video.encoder import VideoEncoder
 from ..video.features import FeatureSpec
 from .shapes_encoder import FPS, STRIDE, EncoderTraining, train_encoder
-from .shapes_grounding import RECIPE, BlankFeatures, load_rows, report, train_grounding
+from .shapes_grounding import BlankFeatures, load_rows, report, train_grounding
+from .shapes_methods import SHAPES_METHODS
 
 PACKAGED_NAME = "hf_vtg/moving_shapes"
 
@@ -72,7 +73,8 @@ class AssetsRun:
         changes = {"epochs": self.epochs} if self.epochs else {}
         features = JoinedStores([FeatureStore(self._features(split)) for split in ("train", "validation")])
         checkpoints = self.work / f"checkpoints_{self.blind or 'model'}"
-        trainer = train_grounding(features, checkpoints, RECIPE.replace(**changes), self.blind)
+        recipe = SHAPES_METHODS["mmn"].recipe.replace(**changes)
+        trainer = train_grounding(features, checkpoints, blind=self.blind, recipe=recipe)
         save_half(trainer.model, self.model_dir)
         trainer.processing_class.save_pretrained(self.model_dir)
         return {name: value for name, value in trainer.state.log_history[-1].items() if "loss" not in name}

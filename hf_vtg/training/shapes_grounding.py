@@ -1,4 +1,4 @@
-"""Trains the grounding model of moving_shapes on features of its video files, and measures it."""
+"""Trains grounding models of any method on features of the moving_shapes videos, and measures them."""
 
 from __future__ import annotations
 
@@ -10,51 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..auto import METHODS
 from ..benchmarks import load_benchmark
 from ..benchmarks.feature_store import FeatureStore
 from ..benchmarks.moving_shapes import VOCABULARY
 from ..configuration import WordVectorConfig
+from ..errors import ModelError
 from ..metrics import grounding_metrics
-from ..models.mmn import MMNConfig, MMNForVideoGrounding
-from ..processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
+from ..modeling import VideoGroundingPreTrainedModel
+from ..processing import VideoGroundingProcessor
 from ..tokenization import WordVectors
 from ..video.features import FeatureSpec
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
 from .recipes import Recipe
+from .shapes_methods import NUM_CLIPS, SHAPES_METHODS, ShapesMethod
 from .trainer import VideoGroundingTrainer
 
 WORD_DIM = 64
-NUM_CLIPS = 64
-MODEL = {
-    "num_pre_clips": NUM_CLIPS,
-    "num_clips": NUM_CLIPS,
-    "pool_kernel_size": 1,
-    "hidden_size": 96,
-    "conv_hidden_size": 96,
-    "joint_size": 96,
-    "pooling_counts": (21,),  # moments of moving_shapes take at most 0.3 of a video
-    "conv_kernel_size": 3,
-    "num_conv_layers": 3,
-    "query_encoder": "lstm",
-    "contrastive_weight": 0.1,
-    "exclude_positive_from_negatives": True,
-    "intra_video_mask": "exclude",
-}
-RECIPE = Recipe(
-    method="mmn",
-    benchmark="moving_shapes",
-    epochs=14,
-    learning_rate=1.5e-3,
-    per_device_batch_size=8,
-    betas=(0.9, 0.99),
-    weight_decay=1e-4,
-    milestones=(9, 12),
-    gamma=0.2,
-    max_grad_norm=5.0,
-    first_eval_epoch=8,
-    seed=0,
-)
 
 
 class BlankFeatures(Mapping[str, np.ndarray]):
@@ -79,39 +52,61 @@ def random_words(seed: int = 0) -> WordVectors:
     return WordVectors(list(VOCABULARY), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+def method_setting(method: str) -> ShapesMethod:
+    """Raises ModelError for a method without a configuration for moving_shapes."""
+    if method not in SHAPES_METHODS:
+        raise ModelError(f"No setting of method {method!r} for moving_shapes. Known: {', '.join(SHAPES_METHODS)}.")
+    return SHAPES_METHODS[method]
+
+
 def build_model(
-    spec: FeatureSpec, seed: int = 0, **changes: Any
-) -> tuple[MMNForVideoGrounding, VideoGroundingProcessor]:
+    spec: FeatureSpec, method: str = "mmn", variant: str = "default", seed: int = 0, **changes: Any
+) -> tuple[VideoGroundingPreTrainedModel, VideoGroundingProcessor]:
+    """A fresh model of ``method`` and its processor; ``changes`` are fields of the configuration."""
+    setting = method_setting(method)
     words = random_words()
-    tokenizer, table = words.build_tokenizer(), words.table()
-    torch.manual_seed(seed)
-    text = WordVectorConfig(vocab_size=table.shape[0], hidden_size=table.shape[1])
-    model = MMNForVideoGrounding(MMNConfig(feature_dim=spec.dim, text_config=text, **{**MODEL, **changes}))
-    model.set_word_vectors(table)
-    extractor = VideoGroundingFeatureExtractor(
-        resampling="mean_bins",
-        num_clips=model.config.num_pre_clips,
-        legacy_resample=False,
+    config_class, model_class = METHODS[method]
+    fields = {**setting.fields, **(setting.repairs if variant == "default" else {})}
+    config = config_class(
         feature_dim=spec.dim,
-        feature_spec=spec,
+        text_config=WordVectorConfig(vocab_size=len(words.table()), hidden_size=WORD_DIM),
+        variant=variant,
+        **{**fields, **config_class.variant_overrides.get(variant, {}), **changes},
     )
-    return model, VideoGroundingProcessor(extractor, tokenizer, nms_threshold=0.5)
+    torch.manual_seed(seed)
+    model = model_class(config)
+    model.set_word_vectors(words.table())
+    return model, VideoGroundingProcessor.from_model_config(config, words, spec, **setting.processor)
 
 
-def load_rows(blind: str | None = None, seed: int = 0):
-    """The benchmark with a row a video; ``blind="query"`` makes all sentences the same."""
-    splits = load_benchmark("moving_shapes", config="video", seed=seed)
+def load_rows(blind: str | None = None, seed: int = 0, rows: str = "video"):
+    """The benchmark with ``rows`` of that config; ``blind="query"`` makes all sentences the same."""
+    splits = load_benchmark("moving_shapes", config=rows, seed=seed)
     if blind == "query":
         splits = splits.map(lambda row: {"sentences": ["a shape moves"] * len(row["sentences"])})
     return splits
 
 
 def train_grounding(
-    store: FeatureStore, out: Path, recipe: Recipe = RECIPE, blind: str | None = None, **changes: Any
+    store: Mapping[str, np.ndarray],
+    out: Path,
+    method: str = "mmn",
+    variant: str = "default",
+    blind: str | None = None,
+    recipe: Recipe | None = None,
+    **changes: Any,
 ) -> VideoGroundingTrainer:
-    """Train on the benchmark's train split, keep the best epoch on validation, save to ``out``."""
-    model, processor = build_model(store.spec, recipe.seed, **changes)
-    rows = load_rows(blind)
+    """Train on the benchmark's train split, keep the best epoch on validation, save to ``out``.
+
+    Args:
+        store: features of train and validation, with ``spec`` and ``dim``.
+        recipe: default that of :data:`SHAPES_METHODS`; its seed also decides the first weights.
+        changes: fields of the configuration.
+    """
+    setting = method_setting(method)
+    recipe = setting.recipe if recipe is None else recipe
+    model, processor = build_model(store.spec, method, variant, recipe.seed, **changes)
+    rows = load_rows(blind, rows=setting.rows)
     features = BlankFeatures(store) if blind == "video" else store
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe, str(out), save_total_limit=1, save_only_model=True, disable_tqdm=True
@@ -144,27 +139,34 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    model: MMNForVideoGrounding,
+    model: VideoGroundingPreTrainedModel,
     processor: VideoGroundingProcessor,
     features: Mapping[str, np.ndarray],
     rows,
     exchange: str | None = None,
+    alone: bool = False,
 ) -> Predictions:
-    """The best moment of every sentence. ``exchange="query"`` asks each video the sentences of the next one (as many
-    as it has itself), ``"video"`` asks the next video."""
+    """The best moment of every sentence.
+
+    Args:
+        exchange: ``"query"`` asks each video the sentences of the next one (as many as it has itself), ``"video"``
+            asks the next video.
+        alone: ask every sentence by itself, also of a method that reads the sentences of a row together.
+    """
     model.eval()
     rows = list(rows)
     moments, truth = [], []
-    columns: dict[str, list] = {"held_out": [], "wording": [], "action": []}
+    columns: dict[str, list] = {name: [] for name in ("held_out", "wording", "action", "needs_context")}
     for index, row in enumerate(rows):
         following = rows[(index + 1) % len(rows)]
         sentences = row["sentences"]
         if exchange == "query":
             sentences = [following["sentences"][i % len(following["sentences"])] for i in range(len(sentences))]
         source = following if exchange == "video" else row
-        batch = processor(video_features=[features[source["video_id"]]], text=[sentences], spec=features.spec)
-        ranked = processor.post_process_video_grounding(model(**batch), [row["duration"]], top_k=1)[0]
-        moments += [(answer[0]["start"], answer[0]["end"]) for answer in ranked]
+        text = [[sentence] for sentence in sentences] if alone else [sentences]
+        batch = processor(video_features=[features[source["video_id"]]] * len(text), text=text, spec=features.spec)
+        ranked = processor.post_process_video_grounding(model(**batch), [row["duration"]] * len(text), top_k=1)
+        moments += [(answer[0]["start"], answer[0]["end"]) for answers in ranked for answer in answers]
         truth += row["moments"]
         for name in columns:
             columns[name] += row[name]
@@ -181,9 +183,12 @@ def report(model, processor, features: Mapping[str, np.ndarray], rows) -> dict[s
         "held-out triples": held_out,
         "seen wordings": ~wording,
         "held-out wordings": wording,
+        "need their neighbours": own.columns["needs_context"].astype(bool),
         **{f"action: {name}": own.columns["action"] == name for name in sorted(set(own.columns["action"]))},
     }
-    result: dict[str, Any] = {name: own.metrics(chosen) for name, chosen in groups.items()}
+    result: dict[str, Any] = {
+        name: own.metrics(chosen) for name, chosen in groups.items() if chosen is None or chosen.any()
+    }
     for exchange in ("query", "video"):
         other = predict(model, processor, features, rows, exchange)
         result[f"changed by another {exchange}"] = float((other.moments != own.moments).any(1).mean())

@@ -23,3 +23,7 @@ class QueryError(HFVTGError):
 
 class ModelError(HFVTGError):
     """A model, configuration or checkpoint breaks the contract."""
+
+
+class HubError(HFVTGError):
+    """Something could not be uploaded to the Hub, or fetched from the network."""

@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration import VideoGroundingConfig
 from .errors import ModelError
+from .hub import PushesToHub
 from .layers.buffers import ComputedBuffers
 from .layers.text import WordVectorTable, load_text_model
 
@@ -38,7 +39,7 @@ class VideoGroundingOutput(ModelOutput):
     video_state: ModelOutput | None = None
 
 
-class VideoGroundingPreTrainedModel(PreTrainedModel):
+class VideoGroundingPreTrainedModel(PushesToHub, PreTrainedModel):
     """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
 
     The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose

@@ -12,6 +12,7 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .auto import AutoModelForVideoGrounding
 from .errors import FeatureError, QueryError, VideoError
+from .hub import PushesToHub
 from .modeling import VideoGroundingOutput
 from .video.features import FeatureSpec
 
@@ -21,7 +22,7 @@ DEFAULT_MODEL = Path(__file__).parent / "assets" / "moving_shapes" / "model"
 ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
-class VideoGroundingPipeline(Pipeline):
+class VideoGroundingPipeline(PushesToHub, Pipeline):
     """Finds when each sentence happens in a video.
 
     ```python

@@ -16,6 +16,7 @@ from .feature_extraction import (
     resample_mean_bins,
     resample_stride,
 )
+from .hub import PushesToHub
 from .moments import temporal_nms, to_fractions, to_seconds
 from .sentences import nest_sentences, tokenize_sentences
 from .tokenization import WordVectors
@@ -35,7 +36,7 @@ PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "unknown_words")
 TEXT_SETTINGS = ("word_pattern", "lowercase")
 
 
-class VideoGroundingProcessor(ProcessorMixin):
+class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
     """Features, sentences and, for training, moments -> batch; model outputs -> moments in seconds.
 
     Args:

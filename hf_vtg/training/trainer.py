@@ -1,7 +1,9 @@
 """Trainer of grounding models: the recipe's optimiser and schedule, and an evaluation that loses no row."""
 
+import json
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from ..cache import atomic_path
 from ..errors import ModelError
+from ..hub import model_card, uploading
 from ..metrics import grounding_metrics
 from .arguments import VideoGroundingTrainingArguments
 from .callbacks import EvaluationEpochs, RecipeCallback
@@ -99,6 +103,39 @@ class VideoGroundingTrainer(Trainer):
             for name, value in output.losses.items():
                 self._loss_sums.setdefault(name, []).append(value)
         return (output.loss, output) if return_outputs else output.loss
+
+    def push_to_hub(self, *args, **kwargs):
+        """As in ``Trainer``: the output folder with a card of ours; raises HubError where it fails."""
+        with uploading(f"The run {self.args.output_dir}", self.hub_model_id or self.args.hub_model_id or "the Hub"):
+            return super().push_to_hub(*args, **kwargs)
+
+    def create_model_card(
+        self, model_name: str | None = None, license: str | None = None, tags: list[str] | None = None, **kwargs
+    ) -> None:
+        """Write ``README.md`` to the output folder, with the metrics of ``results.json`` or the last evaluation."""
+        if self.is_world_process_zero():
+            output = Path(self.args.output_dir)
+            repo_id = self.hub_model_id or model_name or output.name
+            card = model_card(repo_id, self.model, self.processing_class, self._last_results(), license, tags)
+            with atomic_path(output / "README.md") as path:
+                card.save(path)
+
+    def _last_results(self) -> dict[str, Any] | None:
+        written = Path(self.args.output_dir) / "results.json"
+        if written.exists():
+            return json.loads(written.read_text(encoding="utf-8"))
+        prefix = "eval_"
+        for logged in reversed(self.state.log_history):
+            metrics = {name.removeprefix(prefix): value for name, value in logged.items() if name.startswith(prefix)}
+            metrics = {name: value for name, value in metrics.items() if name.startswith(("R@", "mIoU", "num_"))}
+            if metrics:
+                return {
+                    "benchmark": self.recipe.benchmark if self.recipe is not None else "own data",
+                    "metrics": metrics,
+                    "convention": "IoU >= m" if self.args.inclusive else "IoU > m",
+                    "seed": self.args.seed,
+                }
+        return None
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         if isinstance(eval_dataset, str):

@@ -1,0 +1,116 @@
+"""Every method goes to a Hub over HTTP and comes back in a fresh process; failed uploads are one clear error."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from hf_vtg.auto import METHODS
+
+from . import hub_process, test_models
+from .conftest import ROOT
+from .loopback_hub import LoopbackHub
+
+
+def run_process(hub, home, *arguments):
+    environment = {**os.environ, **hub.environment(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.hub_process", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def sums(folder):
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A folder a method with a tiny model, its processor and rows."""
+    root = tmp_path_factory.mktemp("hub") / "local"
+    for tester in test_models.VideoGroundingModelTester.__subclasses__():
+        if tester.method not in METHODS:
+            continue
+        model = tester().model()
+        model.save_pretrained(root / tester.method)
+        tester().processor(model.config).save_pretrained(root / tester.method)
+        rows = [{**row, "video_features": row["video_features"].tolist()} for row in tester().rows(model.config)]
+        (root / tester.method / "rows.json").write_text(json.dumps(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(local):
+    """Answers of each method before it was published."""
+    return {
+        folder.name: hub_process.ground(pipeline("video-grounding", model=str(folder)), hub_process.read_rows(folder))
+        for folder in sorted(local.iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def published(hub, local, expected, tmp_path_factory):
+    before = sums(local)
+    found = run_process(hub, tmp_path_factory.mktemp("publisher"), "publish", local)
+    assert sums(local) == before
+    return found
+
+
+@pytest.fixture(scope="module")
+def loaded(hub, local, published, tmp_path_factory):
+    return run_process(hub, tmp_path_factory.mktemp("loader"), "load", local)
+
+
+def numbers(answers):
+    return [[[list(m.values()) for m in ranked] for ranked in video] for video in answers]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_comes_back_with_the_same_moments(method, loaded, expected):
+    own = {name: answers for name, answers in loaded["answers"].items() if name.startswith(f"org/{method}-")}
+    assert len(own) == 5
+    for name, answers in own.items():
+        for video, before in zip(numbers(answers), numbers(expected[method]), strict=True):
+            for ranked, wanted in zip(video, before, strict=True):
+                np.testing.assert_allclose(ranked, wanted, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("way", hub_process.WAYS)
+def test_what_a_repository_holds(method, way, hub, published):
+    files = hub.files(f"org/{method}-{way}")
+    assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "README.md"} <= set(files)
+    assert not any(name.endswith((".bin", ".pth", ".pkl", ".py")) for name in files if name != "training_args.bin")
+    assert b"custom_pipelines" not in files["config.json"] and b"auto_map" not in files["config.json"]
+    card = files["README.md"].decode()
+    assert "import hf_vtg" in card and "library_name: hf_vtg" in card and "- video-grounding" in card
+    assert f'model="org/{method}-{way}"' in card and f"- {method}\n" in card
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cards_carry_the_metrics(method, loaded, published):
+    by_hand, by_trainer = (loaded["metrics"][f"{method}-{way}"] for way in ("parts", "trainer"))
+    assert by_hand.keys() == {k for k in by_trainer if k != "mIoU"} and "R@1,IoU=0.5" in by_hand
+    assert all(by_hand[name] == by_trainer[name] for name in by_hand)
+
+
+@pytest.mark.parametrize("kind", ["500", "drop"])
+@pytest.mark.parametrize("what", ["model", "processor", "run"])
+def test_a_failed_upload_is_one_clear_error(what, kind, published, hub):
+    name, message = published["failures"][f"{what}-{kind}"]
+    assert name == "HubError" and f"org/{what}-{kind}" in message and "push again" in message
+    assert "\n" not in message
+    assert "model.safetensors" not in hub.files(f"org/{what}-{kind}")
+    if kind == "500":
+        assert "500" in message

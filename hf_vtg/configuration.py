@@ -38,7 +38,8 @@ class VideoGroundingConfig(PreTrainedConfig):
     """Base of the configurations of all methods.
 
     A subclass names its ``model_type``, fills ``presets`` (benchmark -> fields) and ``processor_presets``
-    (benchmark -> processor settings), and may change presets by variant in ``variant_overrides``.
+    (benchmark -> processor settings), and may change presets by variant in ``variant_overrides``. A method with
+    further variants lists them in ``variants`` and widens the type of ``variant``.
 
     Args:
         text_config: configuration of the text encoder: a :class:`WordVectorConfig`, any Hugging Face text
@@ -50,6 +51,7 @@ class VideoGroundingConfig(PreTrainedConfig):
     """
 
     sub_configs = {"text_config": AutoConfig}
+    variants: ClassVar[tuple[str, ...]] = VARIANTS
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {}
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -97,7 +99,7 @@ class VideoGroundingConfig(PreTrainedConfig):
             ModelError: for a benchmark or variant without preset.
         """
         _check_choice("benchmark", benchmark, cls.presets, cls.__name__)
-        _check_choice("variant", variant, VARIANTS, cls.__name__)
+        _check_choice("variant", variant, cls.variants, cls.__name__)
         fields = copy.deepcopy(cls.presets[benchmark])
         fields.update(copy.deepcopy(cls.variant_overrides.get(variant, {})))
         fields.update(overrides)

@@ -154,12 +154,16 @@ class VideoGroundingPreTrainedModel(PushesToHub, PreTrainedModel):
             self._check_labels(labels, sentence_mask)
         if video_state is None:
             self._check_video(video_features, video_mask, len(sentence_mask))
+            if video_mask is None:
+                video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
             video_state = self.encode_video(video_features.to(self.dtype), video_mask, output_intermediates)
         text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
         output = self.ground(video_state, text_state, output_intermediates)
         if labels is None and targets is None:
             return output
         if targets is None:
+            if video_mask is None:
+                video_mask = video_state.get("video_mask")
             if source_length is None and video_mask is not None:
                 source_length = video_mask.sum(1)
             targets = self.build_targets(labels, sentence_mask, video_mask, source_length)

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 FEATURE_SETTINGS = ("resampling", "num_clips", "stride", "l2_normalize", "legacy_resample", "padding_value")
-PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "unknown_words")
+PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words")
 TEXT_SETTINGS = ("word_pattern", "lowercase")
 
 
@@ -45,6 +45,7 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
         nms_threshold: IoU above which the lower ranked of two moments is dropped; None = keep all.
         max_words: word limit of a sentence; None = the tokenizer's own limit.
         unknown_words: "keep" them as the unknown token, or "drop" them (IA-Net).
+        pad_words: pad every batch to ``max_words``, not to its longest sentence (published IA-Net sees its padding).
 
     ``counts`` tells how many sentences were "truncated" or "unknown_only", and how many moments were "clipped".
     """
@@ -56,6 +57,7 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
         nms_threshold: float | None = 0.5,
         max_words: int | None = None,
         unknown_words: str = "keep",
+        pad_words: bool = False,
     ):
         if tokenizer is None:
             raise QueryError("The processor needs a tokenizer: WordVectors(...).build_tokenizer() or AutoTokenizer.")
@@ -63,9 +65,12 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
             raise QueryError(f"unknown_words={unknown_words!r}: give 'keep' or 'drop'.")
         if max_words is not None and max_words < 1:
             raise QueryError(f"max_words={max_words!r}: give at least 1, or None for no limit.")
+        if pad_words and max_words is None:
+            raise QueryError("pad_words=True pads to max_words: give max_words too.")
         self.nms_threshold = nms_threshold
         self.max_words = max_words
         self.unknown_words = unknown_words
+        self.pad_words = pad_words
         self.counts = Counter()
         super().__init__(feature_extractor or VideoGroundingFeatureExtractor(), tokenizer)
 
@@ -147,7 +152,8 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
                     "Several sentences of one video are given as text=[[first, second]]."
                 )
             drop = self.unknown_words == "drop"
-            data.update(tokenize_sentences(self.tokenizer, sentences, self.max_words, drop, self.counts))
+            width = self.max_words if self.pad_words else 1
+            data.update(tokenize_sentences(self.tokenizer, sentences, self.max_words, drop, self.counts, width))
         if moments is not None:
             if text is None:
                 raise AnnotationError("Moments were given without text: each belongs to a sentence.")

@@ -34,6 +34,7 @@ def tokenize_sentences(
     max_words: int | None = None,
     drop_unknown: bool = False,
     counts: Counter | None = None,
+    min_tokens: int = 1,
 ) -> dict[str, torch.Tensor]:
     """Tokenise the sentences of each video with any tokenizer; all code of the package comes through here.
 
@@ -44,6 +45,7 @@ def tokenize_sentences(
         drop_unknown: leave unknown words out instead of giving them the unknown token (IA-Net).
         counts: incremented at "truncated" and "unknown_only" (sentences without a token of their own, which
             become one unknown token). With it, only the first of each kind is logged as a warning.
+        min_tokens: pad to at least this L.
 
     Returns:
         input_ids and attention_mask (B, S, L) int64, sentence_mask (B, S) bool; right padded.
@@ -85,8 +87,9 @@ def tokenize_sentences(
     per_video = np.array([len(video) for video in sentences])
     sentence_mask = np.arange(per_video.max()) < per_video[:, None]
     lengths = np.array([len(row) for row in rows])
-    valid = np.arange(lengths.max()) < lengths[:, None]
-    mask = np.zeros((*sentence_mask.shape, lengths.max()), dtype=bool)
+    width = max(lengths.max(), min_tokens)
+    valid = np.arange(width) < lengths[:, None]
+    mask = np.zeros((*sentence_mask.shape, width), dtype=bool)
     mask[sentence_mask] = valid
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else PAD_ID
     input_ids = np.full(mask.shape, pad, dtype=np.int64)

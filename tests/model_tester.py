@@ -10,7 +10,6 @@ from transformers import AutoModel, BertConfig, pipeline
 
 from hf_vtg import AutoModelForVideoGrounding, WordVectorConfig
 from hf_vtg.auto import METHODS
-from hf_vtg.configuration import VARIANTS
 from hf_vtg.errors import ModelError
 from hf_vtg.processing import VideoGroundingProcessor
 from hf_vtg.tokenization import WordVectors
@@ -235,7 +234,7 @@ class VideoGroundingModelTester:
         config_class = METHODS[self.method][0]
         assert config_class.presets.keys() == config_class.processor_presets.keys()
         for benchmark in config_class.presets:
-            for variant in VARIANTS:
+            for variant in config_class.variants:
                 config = config_class.for_benchmark(benchmark, variant=variant)
                 config.save_pretrained(tmp_path)
                 assert config_class.from_pretrained(tmp_path).to_dict() == config.to_dict()

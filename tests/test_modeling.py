@@ -8,6 +8,7 @@ from hf_vtg import AutoModelForVideoGrounding, VideoGroundingPreTrainedModel, Wo
 from hf_vtg.auto import METHODS
 from hf_vtg.configuration import VideoGroundingConfig
 from hf_vtg.errors import ModelError
+from hf_vtg.layers.recurrent import PackedRecurrent
 from hf_vtg.layers.text import masked_mean, restore_sentences, select_sentences
 from hf_vtg.modeling import STEPS
 
@@ -65,6 +66,12 @@ def test_the_word_table_is_frozen_and_guarded():
 def test_a_misspelt_field_is_reported(caplog):
     TestMMN().config(num_clip=4)
     assert "num_clips" in caplog.text
+
+
+def test_a_recurrent_encoder_names_a_row_without_a_real_element():
+    encoder = PackedRecurrent("gru", 2, 3)
+    with pytest.raises(ModelError, match="Row 1 of 2"):
+        encoder(torch.zeros(2, 4, 2), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]]))
 
 
 def test_sentences_are_selected_and_restored():

@@ -337,6 +337,8 @@ def test_bad_text_is_named(processor, tokenizer):
         VideoGroundingProcessor(None, tokenizer, unknown_words="skip")
     with pytest.raises(QueryError, match="max_words=0"):
         VideoGroundingProcessor(None, tokenizer, max_words=0)
+    with pytest.raises(QueryError, match="pad_words"):
+        VideoGroundingProcessor(None, tokenizer, pad_words=True)
 
 
 def test_limits_and_counts(tokenizer):
@@ -344,6 +346,8 @@ def test_limits_and_counts(tokenizer):
     batch = processor(text=[["zzz a person sits", "..."]])
     assert batch["input_ids"].tolist() == [[[2, 3], [1, 0]]]
     assert dict(processor.counts) == {"truncated": 1, "unknown_only": 1}
+    padded = VideoGroundingProcessor(None, tokenizer, max_words=4, pad_words=True)(text=["a person"])
+    assert padded["input_ids"].tolist() == [[[2, 3, 0, 0]]] and padded["attention_mask"].tolist() == [[[1, 1, 0, 0]]]
 
 
 # --- processor: settings, save and load

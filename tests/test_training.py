@@ -60,6 +60,7 @@ def test_warm_up_then_inverse_square_root():
     rates = [8e-4 * recipe.lr_multiplier(step, 100) for step in (0, 1, 3, 4, 16)]
     expected = [1e-6, 1e-6 + (8e-4 - 1e-6) / 4, 1e-6 + 3 * (8e-4 - 1e-6) / 4, 8e-4, 4e-4]
     assert rates == pytest.approx(expected, rel=1e-12)
+    assert [recipe.phase(step) for step in (0, 3, 4)] == ["warmup", "warmup", "inverse_sqrt"]
     assert Recipe(method="mmn", schedule="inverse_sqrt").lr_multiplier(0, 1) == 1
     with pytest.raises(ModelError, match="inverse_sqrt"):
         Recipe(method="mmn", schedule="cosine")

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ..errors import ModelError
+
 
 class PackedRecurrent(nn.Module):
     """An LSTM or GRU over right-padded rows whose answer does not depend on the padding.
@@ -19,9 +21,16 @@ class PackedRecurrent(nn.Module):
         self.rnn = recurrent(input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(R, L, E) states and (R, L) mask -> (R, L, H) states, zeros at padding."""
+        """(R, L, E) states and (R, L) mask -> (R, L, H) states, zeros at padding.
+
+        Raises:
+            ModelError: for a row that is padding alone.
+        """
         lengths = mask.sum(1)
         if bool((lengths == states.shape[1]).all()):
             return self.rnn(states)[0]
+        if not bool((lengths > 0).all()):
+            row = int((lengths == 0).nonzero()[0])
+            raise ModelError(f"Row {row} of {len(mask)} has no real element: its mask is all padding. Leave it out.")
         packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=states.shape[1])[0]

@@ -96,6 +96,7 @@ class RecordingTrainer(VideoGroundingTrainer):
             {
                 "step": len(self.recorder.steps) + 1,
                 "epoch": self.recorder.epoch,
+                "phase": self.recipe.phase(len(self.recorder.steps)),
                 "batch": inputs["metadata"][0]["batch"],
                 "lr": self.recorder.learning_rates(model, self.optimizer),
                 "total": float(loss.detach()),
@@ -127,7 +128,7 @@ def record_training(
     """Train ``model`` by ``recipe`` on stored batches, in place.
 
     Returns:
-        one dict a step: step, epoch, batch, losses, total, lr, gradient norms before clipping, whether clipping was
+        one dict a step: step, epoch, phase, batch, losses, total, lr, gradient norms before clipping, whether clipping was
         active, distance from the start after the step, and what ``observe(model, output, inputs, step)`` adds.
     """
     recorder = StepRecorder(model, group_of)

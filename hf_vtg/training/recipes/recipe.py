@@ -149,6 +149,10 @@ class Recipe:
                     factors[name] = factors.get(name, 1.0) * factor
         return factors
 
+    def phase(self, step: int) -> str:
+        """What the schedule does in optimiser step ``step`` (from 0): ``warmup``, or its own name."""
+        return "warmup" if self.schedule == "inverse_sqrt" and step < self.warmup_steps else self.schedule
+
     def lr_multiplier(self, step: int, steps_per_epoch: int) -> float:
         """Factor on every learning rate in optimiser step ``step`` (from 0)."""
         if self.schedule == "inverse_sqrt":

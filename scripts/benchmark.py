@@ -1,138 +1,152 @@
 #!/usr/bin/env python
-"""Times of MMN at the published sizes: the map by strips against the dense map, and what a further sentence costs.
+"""Speed at the published sizes: each method's cases (scripts/benchmark_cases/), our form against the plain one.
 
-python scripts/benchmark.py                       # every row; a quarter of an hour on two cores
-python scripts/benchmark.py --sizes charades_sta --what eval --repeats 3
+python scripts/benchmark.py                       # everything; the dense maps alone take a quarter of an hour
+python scripts/benchmark.py --methods mmn --sizes charades_sta --what eval --repeats 3
 
-Both forms run in turn, medians of wall time are printed beside CPU seconds; peak memory is that of a fresh process
-which runs one form once. Weights are random, so are features; the text encoder is left out of the map rows.
+The forms of a case run in turn; medians of wall time are printed beside CPU seconds, the wall time of the last form
+over that of each, and the largest absolute difference from it. Peak memory is that of a fresh process that builds one
+form and runs it once, libraries included.
 """
 
 import argparse
-import json
+import importlib
 import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from hf_vtg import MMNConfig, MMNForVideoGrounding, WordVectorConfig
-from hf_vtg.layers.map_conv import MaskedMapConv
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    # The cases import one another and the references of the tests.
+    sys.path.insert(0, str(ROOT))
 
-FORMS = ("strips", "dense")
+from hf_vtg.configuration import BENCHMARKS  # noqa: E402
+from scripts.benchmark_cases.case import Case  # noqa: E402
 
-
-def build_map(size: str) -> tuple[MMNForVideoGrounding, MMNConfig]:
-    """A model of the published ``size`` with a small word table."""
-    config = MMNConfig.for_benchmark(size, text_config=WordVectorConfig(vocab_size=100))
-    torch.manual_seed(0)
-    return MMNForVideoGrounding(config), config
-
-
-def run_map(model: MMNForVideoGrounding, cells: torch.Tensor, form: str, train: bool) -> torch.Tensor:
-    conv: MaskedMapConv = model.map_conv
-    conv.implementation = form
-    conv.train(train)
-    if not train:
-        with torch.inference_mode():
-            return conv(model.grid, cells)
-    conv.zero_grad()
-    output = conv(model.grid, cells)
-    output.square().mean().backward()
-    return output.detach()
+CASES = "scripts.benchmark_cases"
+METHODS = sorted(p.stem for p in (ROOT / "scripts/benchmark_cases").glob("*.py") if p.stem not in ("__init__", "case"))
 
 
-def measured(function) -> tuple[float, float, torch.Tensor]:
-    """Wall seconds, CPU seconds and the result."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = function()
-    return time.perf_counter() - wall, time.process_time() - cpu, result
+class Row(NamedTuple):
+    """One form of a case: medians in seconds, how often it fits into the last form's time, and the largest absolute
+    difference from the last form (None where nothing is compared)."""
+
+    form: str
+    wall: float
+    cpu: float
+    ratio: float
+    difference: float | None
 
 
-def peak_memory(size: str, form: str, what: str, batch: int) -> float:
-    """Peak resident GB of a fresh process that runs one form once."""
-    command = [sys.executable, __file__, "--child", json.dumps([size, form, what, batch])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
-
-
-def child(size: str, form: str, what: str, batch: int) -> None:
-    model, config = build_map(size)
-    run_map(model, torch.randn(batch, config.hidden_size, model.grid.num_cells), form, what == "train")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
-
-
-def map_rows(size: str, what: str, batch: int, repeats: int) -> None:
-    model, config = build_map(size)
-    cells = torch.randn(batch, config.hidden_size, model.grid.num_cells)
-    results = {form: [] for form in FORMS}
-    for _ in range(repeats + 1):
-        for form in FORMS:
-            results[form].append(measured(lambda f=form: run_map(model, cells, f, what == "train")))
-    # The first round warms up.
-    results = {form: rows[1:] for form, rows in results.items()}
-    # Batch statistics of the earlier runs move the buffers, not the training output.
-    difference = float((results["strips"][-1][2] - results["dense"][-1][2]).abs().max())
-    walls = {form: statistics.median(row[0] for row in results[form]) for form in FORMS}
-    for form in FORMS:
-        cpu = statistics.median(row[1] for row in results[form])
-        memory = peak_memory(size, form, what, batch)
-        ratio = walls["dense"] / walls[form]
-        print(
-            f"{size:22s} {what:6s} {form:7s} B={batch}  {walls[form]:7.2f} s  {cpu:7.2f} CPU s  {memory:5.2f} GB  "
-            f"{ratio:5.2f} x  max abs difference {difference:.1e}",
-            flush=True,
+def measure(case: Case, repeats: int) -> list[Row]:
+    """Run the forms of ``case`` in turn, once to warm up and ``repeats`` times measured."""
+    runs = {form: build() for form, build in case.forms.items()}
+    walls, cpus, results = {form: [] for form in runs}, {form: [] for form in runs}, {}
+    for turn in range(repeats + 1):
+        for form, run in runs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            results[form] = run()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            if turn:
+                walls[form].append(wall)
+                cpus[form].append(cpu)
+    last = list(runs)[-1]
+    median = {form: statistics.median(values) for form, values in walls.items()}
+    return [
+        Row(
+            form,
+            median[form],
+            statistics.median(cpus[form]),
+            median[last] / median[form],
+            None if case.share else largest_difference(results[form], results[last]),
         )
+        for form in runs
+    ]
 
 
-def sentence_row(size: str, repeats: int, sentences: int = 100, words: int = 12) -> None:
-    """``encode_video`` once, then 100 sentences on its state."""
-    model, config = build_map(size)
-    model.eval()
-    features = torch.randn(1, config.num_pre_clips, config.feature_dim)
-    ids = torch.randint(2, 100, (1, sentences, words))
-    with torch.inference_mode():
-        videos = [measured(lambda: model.encode_video(features)) for _ in range(repeats)]
-        state = videos[-1][2]
-        texts = [measured(lambda: model(input_ids=ids, video_state=state)) for _ in range(repeats)]
-    video, text = (statistics.median(row[0] for row in rows) for rows in (videos, texts))
-    share = text / sentences / video
-    print(
-        f"{size:22s} encode_video {video:6.2f} s, {sentences} further sentences {text * 1e3:7.1f} ms "
-        f"= {share:.3%} of encode_video each (word vectors and LSTM)",
-        flush=True,
-    )
+def largest_difference(own: torch.Tensor, reference: torch.Tensor) -> float:
+    """Largest absolute difference; infinities at the same places are equal."""
+    if own.shape != reference.shape:
+        raise ValueError(f"forms to compare gave shapes {tuple(own.shape)} and {tuple(reference.shape)}.")
+    return float((own - reference).masked_fill(own == reference, 0).abs().max())
+
+
+def peak_memory(module: str, size: str, case: str, form: str, threads: int) -> float:
+    """Peak resident GB of a fresh process that builds one form and runs it once."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--child", module, size, case, form]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
+
+
+def child(module: str, size: str, name: str, form: str) -> None:
+    (case,) = [case for case in importlib.import_module(module).cases([size]) if f"{case.name} {case.what}" == name]
+    case.forms[form]()()
+    print(own_peak())
+
+
+def own_peak() -> float:
+    """Peak resident GB of this process. On Linux not ru_maxrss, which a child inherits from its parent."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(float(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1e6
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+def table(module: str, sizes: list[str], what: list[str] | None, repeats: int, threads: int) -> Iterator[str]:
+    """A line for each form of each case of ``module``, as soon as it is measured."""
+    for size in sizes:
+        for case in importlib.import_module(module).cases([size]):
+            if what and case.what not in what:
+                continue
+            for row in measure(case, repeats):
+                memory = peak_memory(module, size, f"{case.name} {case.what}", row.form, threads)
+                note = "" if row.difference is None else f"{row.difference:.1e}"
+                if case.share and row.form == next(iter(case.forms)):
+                    note = f"one of {case.share}: {1 / row.ratio / case.share:.3%}"
+                yield (
+                    f"{module.rpartition('.')[2]:8s} {case.name:34s} {case.what:10s} {row.form:22s} "
+                    f"{row.wall:10.4f} {row.cpu:10.4f} {memory:6.2f} {row.ratio:8.2f} x  {note}"
+                )
+
+
+HEADER = (
+    f"{'method':8s} {'case':34s} {'what':10s} {'form':22s} {'wall s':>10s} {'CPU s':>10s} {'GB':>6s} {'ratio':>10s}  "
+    "max abs difference"
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=list(MMNConfig.presets), choices=list(MMNConfig.presets))
-    parser.add_argument("--what", nargs="+", default=["eval", "train", "sentences"])
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--sizes", nargs="+", default=list(BENCHMARKS), choices=BENCHMARKS)
+    parser.add_argument("--what", nargs="+", help="kinds of cases, such as eval, train, sentences; default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.child:
-        child(*json.loads(options.child))
+        child(*options.child)
         return 0
     print(
-        f"{_processor()}, {options.threads} threads, torch {torch.__version__}, float32, median of {options.repeats}"
+        f"{processor()}, {options.threads} threads, torch {torch.__version__}, median of {options.repeats}\n{HEADER}"
     )
-    for size in options.sizes:
-        for what in options.what:
-            if what == "sentences":
-                sentence_row(size, options.repeats)
-            else:
-                map_rows(size, what, options.batch, options.repeats)
+    for method in options.methods:
+        for line in table(f"{CASES}.{method}", options.sizes, options.what, options.repeats, options.threads):
+            print(line, flush=True)
     return 0
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the machine's processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))

@@ -128,8 +128,8 @@ def record_training(
     """Train ``model`` by ``recipe`` on stored batches, in place.
 
     Returns:
-        one dict a step: step, epoch, phase, batch, losses, total, lr, gradient norms before clipping, whether clipping was
-        active, distance from the start after the step, and what ``observe(model, output, inputs, step)`` adds.
+        one dict a step: step, epoch, phase, batch, losses, total, lr, gradient norms before clipping, whether clipping
+        was active, distance from the start after the step, and what ``observe(model, output, inputs, step)`` adds.
     """
     recorder = StepRecorder(model, group_of)
     with tempfile.TemporaryDirectory(prefix="hf_vtg_parity_") as folder:

@@ -59,11 +59,12 @@ def test_charades_sentence_rows(charades):
     assert data["train"].features == base.FEATURES
 
 
-def test_charades_paragraph_rows_keep_the_order_of_the_file(charades):
-    train = load_benchmark("charades_sta", charades, config="paragraph")["train"]
-    assert train["video_id"][:] == ["Z", "C"]
-    assert train[0]["sentences"] == ["person opens the door.", "a person leaves."]
-    assert train[0]["moments"] == [[1.0, 4.0], [0.5, 30.96]]
+def test_charades_videos_keep_the_order_of_the_file_and_paragraphs_that_of_time(charades):
+    for config, order in (("video", (0, 1)), ("paragraph", (1, 0))):
+        train = load_benchmark("charades_sta", charades, config=config)["train"]
+        assert train["video_id"][:] == ["Z", "C"]
+        assert train[0]["sentences"] == [("person opens the door.", "a person leaves.")[i] for i in order]
+        assert train[0]["moments"] == [([1.0, 4.0], [0.5, 30.96])[i] for i in order]
 
 
 def test_grouped_json_gives_the_same_rows(charades, tmp_path):
@@ -77,7 +78,7 @@ def test_grouped_json_gives_the_same_rows(charades, tmp_path):
     }
     path = tmp_path / "mmn_charades_train.json"
     path.write_text(json.dumps(grouped))
-    for config in ("sentence", "paragraph"):
+    for config in ("sentence", "paragraph", "video"):
         text = load_benchmark("charades_sta", charades, config=config)["train"]
         assert load_benchmark("charades_sta", path, config=config)["train"][:] == text[:]
 
@@ -261,39 +262,90 @@ def test_registry_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.needs_shared
-def test_official_charades(shared):
-    folder = shared / "data" / "annotations" / "charades_sta"
-    builder = benchmark_builder("charades_sta", folder)
-    train, test = builder.report["train"], builder.report["test"]
-    assert (train.sentences_read, train.sentences_kept, train.num_dropped, train.clipped_ends) == (
-        12408,
-        12404,
-        4,
-        1805,
-    )
-    assert (test.sentences_read, test.sentences_kept, test.num_dropped, test.clipped_ends) == (3720, 3720, 0, 562)
-    assert (train.videos_read, test.videos_read) == (5338, 1334)
-    assert {e.split(": ")[1].split()[0] for e in train.examples} == {"LEOL6", "IOL8Q", "AKKWU"}
-    sentences = load_benchmark("charades_sta", folder)
-    assert {split: len(rows) for split, rows in sentences.items()} == {"train": 12404, "test": 3720}
-
-    files = [folder / "mmn_charades_train.json", folder / "mmn_charades_test.json"]
-    grouped = load_benchmark("charades_sta", files, config="paragraph")
-    text = load_benchmark("charades_sta", folder, config="paragraph")
-    for split, respelled in (("train", 0), ("test", 12)):
-        a, b = text[split][:], grouped[split][:]
-        assert all(a[name] == b[name] for name in ("video_id", "duration", "moments"))
-        pairs = [
-            (x, y) for p, q in zip(a["sentences"], b["sentences"], strict=True) for x, y in zip(p, q, strict=True)
-        ]
-        assert sum(x != y for x, y in pairs) == respelled
+def tacos_2dtan(*starts, seconds=10):
+    """A video of 1 s at 10 frames a second per start, as 2D-TAN writes it."""
+    moments = [[start, start + 5] for start in starts]
+    sentences = [f"s{i}" for i in range(len(starts))]
+    return {"fps": 10, "num_frames": seconds * 10, "timestamps": moments, "sentences": sentences}
 
 
-@pytest.mark.needs_shared
-def test_constant_floor_of_charades(shared):
-    from hf_vtg.metrics import constant_moment_baseline
+def write_splits(folder, benchmark, video_id, entry):
+    names = {"tacos": "val", "activitynet_captions": "val_1"}
+    last = {"tacos": "test", "activitynet_captions": "val_2"}
+    folder.mkdir()
+    for name in ("train", names[benchmark], last[benchmark]):
+        (folder / f"{name}.json").write_text(json.dumps({video_id: entry}))
+    return folder
 
-    data = load_benchmark("charades_sta", shared / "data" / "annotations" / "charades_sta", config="paragraph")
-    results = constant_moment_baseline(data["train"], data["test"], ranks=(1,), iou_thresholds=(0.5,))
-    assert f"{results['R@1,IoU=0.5']:.2f}" == "30.65" and results["num_queries"] == 3720
+
+def lengths(rows):
+    return [len(row["sentences"]) for row in rows]
+
+
+def test_tacos_paragraphs(tmp_path):
+    """Groups of 1, 2, 3 and 17 sentences: each begins where a start is before the one before."""
+    groups = [[50], [40, 40], [30, 31, 31], list(range(20, 37))]
+    folder = write_splits(tmp_path / "t", "tacos", "s1-d1.avi", tacos_2dtan(*sum(groups, [])))
+    data = load_benchmark("tacos", folder, config="paragraph")
+    assert lengths(data["train"]) == lengths(data["validation"]) == [3, 8, 9]
+    assert lengths(data["test"]) == [2, 3, 8, 8, 1]
+    assert data["train"][0] == row("s1-d1.avi", 10.0, ["s3", "s4", "s5"], [[3.0, 3.5], [3.1, 3.6], [3.1, 3.6]])
+    report = benchmark_builder("tacos", folder, "paragraph").report
+    assert (report["train"].num_dropped, report["test"].num_dropped) == (3, 1)
+    assert report["train"].sentences_read == report["test"].sentences_read == 23
+    assert lengths(load_benchmark("tacos", folder, config="video")["train"]) == [23]
+
+
+def test_activitynet_paragraphs(tmp_path):
+    moments = [[i, i + 1] for i in range(17)]
+    entry = {"duration": 20.0, "timestamps": moments, "sentences": [f" s{i}\n" for i in range(17)]}
+    folder = write_splits(tmp_path / "a", "activitynet_captions", "v_0123456789a", entry)
+    data = load_benchmark("activitynet_captions", folder, config="paragraph")
+    assert [lengths(data[split]) for split in ("train", "validation", "test")] == [[17], [17], [8, 8, 1]]
+    assert data["test"][2]["sentences"] == ["s16"] and data["test"][2]["moments"] == [[16.0, 17.0]]
+    invalid = {**entry, "timestamps": [*moments[:-1], [3, 3]]}
+    (folder / "train.json").write_text(json.dumps({"v_0123456789a": invalid, "v_0123456789b": entry}))
+    report = benchmark_builder("activitynet_captions", folder, "paragraph").report["train"]
+    assert (report.videos_read, report.videos_kept, report.num_dropped) == (2, 1, 17)
+    assert lengths(load_benchmark("activitynet_captions", folder, config="video")["train"]) == [16, 17]
+    with pytest.raises(AnnotationError, match="end not after start"):
+        load_benchmark("activitynet_captions", folder, config="paragraph", drop_invalid=False)
+
+
+def test_new_builders_stream_and_rebuild_after_an_edit(tmp_path):
+    entry = {"duration": 20.0, "timestamps": [[0, 1]], "sentences": ["a"]}
+    for name, video_id, before in (
+        ("tacos", "s1-d1.avi", tacos_2dtan(1, 2)),
+        ("activitynet_captions", "v_0123456789a", entry),
+    ):
+        folder = write_splits(tmp_path / name, name, video_id, before)
+        data = load_benchmark(name, folder)
+        streamed = benchmark_builder(name, folder).as_streaming_dataset()
+        assert all(list(streamed[split]) == list(data[split]) for split in data) and len(data) == 3
+        after = {**before, "sentences": ["changed", *before["sentences"][1:]]}
+        (folder / "train.json").write_text(json.dumps({video_id: after}))
+        assert load_benchmark(name, folder)["train"][0]["sentences"] == ["changed"]
+
+
+def test_tall_forms_and_refusals(tmp_path):
+    tall = {"duration": 294.0, "timestamps": [[29.4, 58.8]], "sentences": ["a."]}
+    seconds = {"timestamps": [[1.0, 2.0]], "sentences": ["a"], "encoded_sentences": [[7]]}
+    files = {name: tmp_path / f"{name}.json" for name in ("tall", "seconds", "2dtan")}
+    files["tall"].write_text(json.dumps({"s1-d1.avi": tall}))
+    files["seconds"].write_text(json.dumps({"s1-d1": seconds}))
+    files["2dtan"].write_text(json.dumps({"s1-d1.avi": {**tacos_2dtan(1), "fps": "x"}}))
+    for given in ([files["tall"]], [files["seconds"], files["tall"]]):
+        (got,) = load_benchmark("tacos", {"test": given}, version="tall")["test"]
+        assert (got["video_id"], got["duration"], got["moments"]) == ("s1-d1.avi", 10.0, [[1.0, 2.0]])
+    for version, name, words in (
+        (None, "tall", "load version='tall'"),
+        (None, "2dtan", "fps is 'x'"),
+        ("tall", "2dtan", "load version='2dtan'"),
+        ("tall", "seconds", "no duration; give a file"),
+    ):
+        with pytest.raises(AnnotationError, match=words):
+            load_benchmark("tacos", {"test": files[name]}, version=version)
+    with pytest.raises(AnnotationError, match="'tall' has no paragraphs"):
+        load_benchmark("tacos", {"test": files["tall"]}, config="paragraph", version="tall")
+    with pytest.raises(AnnotationError, match="s1-d1.avi' is a video of tacos, not of charades_sta"):
+        load_benchmark("charades_sta", {"test": files["tall"]})

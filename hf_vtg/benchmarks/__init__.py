@@ -7,9 +7,11 @@ from typing import Any
 from ..errors import AnnotationError
 
 BUILDERS = {
+    "activitynet_captions": ("activitynet_captions", "ActivityNetCaptions"),
     "charades_sta": ("charades_sta", "CharadesSTA"),
     "jsonl": ("jsonl", "JsonlBenchmark"),
     "moving_shapes": ("moving_shapes", "MovingShapes"),
+    "tacos": ("tacos", "TACoS"),
 }
 
 
@@ -28,8 +30,9 @@ def load_benchmark(
     Args:
         name: see ``BUILDERS``; ``jsonl`` for own data.
         data_dir: folder with the official files, unchanged; or a file, a list of files, or ``{split: file}``.
-        config: ``sentence``, one query a row; or ``paragraph``, the sentences of a video in one row.
-        version: version of the annotations, where there are several; None = the usual one.
+        config: ``sentence``, one query a row; ``video``, all sentences of a video in one row; or ``paragraph``, the
+            rows of the paragraph methods (a video, or a part of it, in one row: see the builder).
+        version: version of the annotations, where there are several (``tacos``: 2dtan or tall); None = the usual one.
         cache_dir: default below ``$HF_VTG_CACHE``.
         options: passed to the builder.
 

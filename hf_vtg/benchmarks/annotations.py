@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from ..errors import AnnotationError
 
 EMPTY_MOMENT = "end not after start"
 EMPTY_SENTENCE = "empty sentence"
+# Ends beyond the duration by less are rounding of the file's own numbers: cut, but not counted.
+ROUNDING = 1e-6
 MAX_EXAMPLES = 20
+# What the video ids of the published benchmarks look like: a file of another one is refused by them.
+VIDEO_IDS = {
+    "activitynet_captions": r"v_[\w-]{11}",
+    "charades_sta": r"[A-Z0-9]{5}",
+    "tacos": r"s\d+-d\d+(?:\.avi)?",
+}
 
 
 @dataclass
@@ -55,14 +64,19 @@ class VideoAnnotation:
                 )
         return cls(video_id, float(duration), sentences, [[float(s), float(e)] for s, e in moments], where)
 
+    def part(self, indices: Sequence[int]) -> "VideoAnnotation":
+        """The video with these of its sentences alone, in this order."""
+        sentences, moments = [self.sentences[i] for i in indices], [self.moments[i] for i in indices]
+        return VideoAnnotation(self.video_id, self.duration, sentences, moments, self.where)
+
 
 @dataclass
 class SplitReport:
     """What happened to the sentences of a split on their way from the file into rows; all counts of sentences.
 
     ``videos_*`` count paragraphs where a video has several. ``clipped_starts`` and ``clipped_ends`` count starts
-    below 0 and ends beyond the duration among all sentences read, those dropped later included. ``examples`` holds
-    the first few dropped ones with their place.
+    below 0 and ends beyond the duration (by more than a rounding error) among all sentences read, those dropped later
+    included. ``examples`` holds the first few dropped ones with their place.
     """
 
     videos_read: int = 0
@@ -87,6 +101,12 @@ class SplitReport:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{example}: {reason}")
+
+    def drop_video(self, video: VideoAnnotation, reason: str) -> None:
+        """Count a video or paragraph as read, and all its sentences as dropped for ``reason``."""
+        self.videos_read += 1
+        self.sentences_read += len(video.sentences)
+        self.drop(reason, f"{video.where}: {video.video_id}, {len(video.sentences)} sentences", len(video.sentences))
 
     def describe(self) -> str:
         """One line for the log."""
@@ -119,8 +139,8 @@ def clean(
     for sentence, (start, end) in zip(video.sentences, video.moments, strict=True):
         sentence = " ".join(sentence.split())
         clipped = [max(start, 0.0), min(end, video.duration)] if clip else [start, end]
-        report.clipped_starts += clipped[0] != start
-        report.clipped_ends += clipped[1] != end
+        report.clipped_starts += clipped[0] - start > ROUNDING
+        report.clipped_ends += end - clipped[1] > ROUNDING
         reason = EMPTY_SENTENCE if not sentence else EMPTY_MOMENT if clipped[1] <= clipped[0] else None
         if reason is None:
             sentences.append(sentence)
@@ -137,11 +157,21 @@ def clean(
     return VideoAnnotation(video.video_id, video.duration, sentences, moments, video.where)
 
 
-def grouped_entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+def refuse_foreign_video(benchmark: str, video_id: Any, where: str) -> None:
+    """AnnotationError if ``video_id`` is of the form of another benchmark's ids."""
+    forms = {name: form for name, form in VIDEO_IDS.items() if re.fullmatch(form, str(video_id))}
+    if forms and benchmark not in forms:
+        other = next(iter(forms))
+        raise AnnotationError(
+            f"{where}: {video_id!r} is a video of {other}, not of {benchmark}; load this file as benchmark {other!r}"
+        )
+
+
+def grouped_entries(path: Path, benchmark: str | None = None) -> Iterator[tuple[str, dict[str, Any], str]]:
     """(video id, entry, place) of a grouped json file ``{id: {...}}``, in the file's order.
 
     Raises:
-        AnnotationError: not such a file, or an id twice.
+        AnnotationError: not such a file, an id twice, or (with ``benchmark``) ids of another benchmark.
     """
     videos = json_object(path)
     if not videos or not all(isinstance(entry, dict) for entry in videos.values()):
@@ -150,6 +180,8 @@ def grouped_entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
             '"sentences": [..]}, ..}'
         )
     for video_id, entry in videos.items():
+        if benchmark is not None:
+            refuse_foreign_video(benchmark, video_id, str(path))
         yield video_id, entry, f"{path}, {video_id!r}"
 
 
@@ -164,9 +196,9 @@ def json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_grouped_json(path: Path) -> Iterator[VideoAnnotation]:
+def read_grouped_json(path: Path, benchmark: str | None = None) -> Iterator[VideoAnnotation]:
     """``{id: {"duration": s, "timestamps": [[start, end], ...], "sentences": [...]}}`` in seconds."""
-    for video_id, entry, where in grouped_entries(path):
+    for video_id, entry, where in grouped_entries(path, benchmark):
         require(entry, ("duration", "timestamps", "sentences"), where)
         yield VideoAnnotation.checked(video_id, entry["duration"], entry["sentences"], entry["timestamps"], where)
 

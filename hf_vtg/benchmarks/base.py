@@ -30,14 +30,15 @@ _announced: set[str] = set()
 
 @dataclass
 class BenchmarkConfig(datasets.BuilderConfig):
-    """``name`` is ``sentence`` (one query a row) or ``paragraph`` (all sentences of a video, or a part, in a row).
+    """``name`` is ``sentence`` (one query a row), ``video`` (a row a video, its sentences in the file's order) or
+    ``paragraph`` (a row a paragraph, as the paragraph methods define it: :meth:`BenchmarkBuilder.paragraphs`).
 
     ``version`` is that of our reading rules: it is part of the cache key, so raise it when they change.
     ``annotation_version`` chooses among the published versions of the annotations. ``annotation_hash`` is filled in
     by the builder: datasets itself hashes the path only and would serve rows of an edited file from the cache.
     """
 
-    version: datasets.Version = datasets.Version("1.0.0")
+    version: datasets.Version = datasets.Version("1.1.0")
     annotation_version: str = ""
     annotation_hash: str = ""
     clip: bool = True
@@ -49,10 +50,11 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
 
     A benchmark sets ``FILES`` and implements :meth:`read_split`; it overrides :meth:`paragraphs` if a paragraph is
     not simply all sentences of a video, and ``ANNOTATION_VERSIONS`` (the first is the default) if there are several.
+    Rows are made as they are asked for; of an annotation file, which is small, the whole is read.
 
     Args:
         data_dir: folder, file, files, or dict from split to file(s): see :func:`find_files`.
-        config_name: ``sentence`` (default) or ``paragraph``.
+        config_name: ``sentence`` (default), ``video`` or ``paragraph``.
         cache_dir: default ``datasets`` below :func:`hf_vtg.cache.cache_root`.
         annotation_version, clip, drop_invalid: see :class:`BenchmarkConfig`; not clipping and not dropping are for
             comparisons with published loaders only.
@@ -62,7 +64,7 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
     """
 
     BUILDER_CONFIG_CLASS = BenchmarkConfig
-    BUILDER_CONFIGS: ClassVar[list] = [BenchmarkConfig(name="sentence"), BenchmarkConfig(name="paragraph")]
+    BUILDER_CONFIGS: ClassVar[list] = [BenchmarkConfig(name=name) for name in ("sentence", "paragraph", "video")]
     DEFAULT_CONFIG_NAME = "sentence"
     FILES: ClassVar[ExpectedFiles] = {}
     ANNOTATION_VERSIONS: ClassVar[tuple[str, ...]] = ("",)
@@ -159,14 +161,13 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
             raise AnnotationError(f"{files}: no usable sentence in split {split!r} ({report.describe()})")
 
     def _rows(self, split: str, report: SplitReport) -> Iterator[dict[str, Any]]:
-        is_paragraph = self.config.name == "paragraph"
         for video in self.read_split(split, self.files[split]):
-            for part in self.paragraphs(video, split, report) if is_paragraph else [video]:
+            for part in self.paragraphs(video, split, report) if self.config.name == "paragraph" else [video]:
                 part = clean(part, report, clip=self.config.clip, drop_invalid=self.config.drop_invalid)
                 if part is None:
                     continue
                 pieces = [(part.sentences, part.moments)]
-                if not is_paragraph:
+                if self.config.name == "sentence":
                     pieces = [([s], [m]) for s, m in zip(part.sentences, part.moments, strict=True)]
                 for sentences, moments in pieces:
                     yield {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import AnnotationError
-from .annotations import VideoAnnotation, read_grouped_json
+from .annotations import SplitReport, VideoAnnotation, read_grouped_json, refuse_foreign_video
 from .base import BenchmarkBuilder
 from .finding import ExpectedFiles
 
@@ -25,8 +25,8 @@ class CharadesSTA(BenchmarkBuilder):
     ``charades_sta_{train,test}.txt`` has lines ``VIDEO start end##sentence``; the duration of a video is the column
     ``length`` of ``Charades_v1_{train,test}.csv``. The text form is preferred where both forms are in a folder; the
     grouped form has the same rows and times, already clean, and about a dozen corrected spellings.
-    Rows come video by video as in the file; a paragraph is all sentences of a video in the file's order (which is
-    not the order of their times).
+    Rows come video by video as in the file, whose sentences are not in the order of their times; a paragraph is all
+    sentences of a video, sorted by (start, end).
     """
 
     FILES: ClassVar[ExpectedFiles] = {split: _names(split) for split in ("train", "test")}
@@ -35,11 +35,14 @@ class CharadesSTA(BenchmarkBuilder):
         tables = [path for path in files if path.suffix == ".csv"]
         for path in files:
             if path.suffix == ".json":
-                yield from read_grouped_json(path)
+                yield from read_grouped_json(path, "charades_sta")
             elif path.suffix == ".txt":
                 yield from _read_text(path, _durations(tables), tables)
             elif path.suffix != ".csv":
                 raise AnnotationError(f"{path}: Charades-STA annotations are .txt with a .csv, or grouped .json")
+
+    def paragraphs(self, video: VideoAnnotation, split: str, report: SplitReport) -> Iterator[VideoAnnotation]:
+        yield video.part(sorted(range(len(video.moments)), key=video.moments.__getitem__))
 
 
 def _read_text(path: Path, durations: dict[str, float], tables: list[Path]) -> Iterator[VideoAnnotation]:
@@ -54,6 +57,7 @@ def _read_text(path: Path, durations: dict[str, float], tables: list[Path]) -> I
         except (TypeError, ValueError):
             raise AnnotationError(f"{path}:{number}: expected 'VIDEO start end##sentence', got {line!r}") from None
         video = match["video"]
+        refuse_foreign_video("charades_sta", video, f"{path}:{number}")
         if video not in durations:
             where = ", ".join(map(str, tables)) or "no .csv file was given"
             raise AnnotationError(f"{path}:{number}: the length of video {video!r} is unknown ({where})")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -24,7 +24,7 @@ def annotations(shared):
 def read(annotations):
     """(rows, report) of a split of the official files, straight from the builder."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def rows_of(benchmark, split, config="sentence", version=None):
         folder = annotations / ("tacos_tall" if version == "tall" else benchmark)
         rows, report = benchmark_builder(benchmark, folder, config, version).rows(split)
@@ -35,7 +35,7 @@ def read(annotations):
 
 @pytest.fixture(scope="session")
 def raw(annotations):
-    return lru_cache(maxsize=None)(lambda name: json.loads((annotations / name).read_text()))
+    return cache(lambda name: json.loads((annotations / name).read_text()))
 
 
 def counts(report: SplitReport):

@@ -7,13 +7,31 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAuto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from .configuration import WordVectorConfig
+from .models.dual_encoders import (
+    ChineseCLIPForVideoGrounding,
+    CLIPForVideoGrounding,
+    MetaClip2ForVideoGrounding,
+    Siglip2ForVideoGrounding,
+    SiglipForVideoGrounding,
+)
 from .models.mmn import MMNConfig, MMNForVideoGrounding
+from .models.tvp import TvpSteps
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 
 # One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
 METHODS = {
     "mmn": (MMNConfig, MMNForVideoGrounding),
 }
+
+# Models of transformers that ground through our steps; their own auto classes stay as they are.
+ADAPTERS = (
+    TvpSteps,
+    CLIPForVideoGrounding,
+    SiglipForVideoGrounding,
+    Siglip2ForVideoGrounding,
+    MetaClip2ForVideoGrounding,
+    ChineseCLIPForVideoGrounding,
+)
 
 
 class _ModelNames(OrderedDict):
@@ -35,3 +53,6 @@ def register_methods() -> None:
         AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)
         AutoFeatureExtractor.register(config_class, VideoGroundingFeatureExtractor, exist_ok=True)
         AutoProcessor.register(config_class, VideoGroundingProcessor, exist_ok=True)
+    for model_class in ADAPTERS:
+        # Without exist_ok a configuration of transformers itself is passed over in silence.
+        AutoModelForVideoGrounding.register(model_class.config_class, model_class, exist_ok=True)

@@ -39,38 +39,13 @@ class VideoGroundingOutput(ModelOutput):
     video_state: ModelOutput | None = None
 
 
-class VideoGroundingPreTrainedModel(PushesToHub, PreTrainedModel):
-    """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
+class GroundingSteps:
+    """The five steps and the ``forward`` that calls them; for our own models and for adapters of others."""
 
-    The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose
-    configuration lacks a ``model_type``.
-    """
-
-    config: VideoGroundingConfig
-    base_model_prefix = "model"
-    main_input_name = "video_features"
-    input_modalities = ("video", "text")
-    accepts_loss_kwargs = False
-    _supports_sdpa = True
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        missing = [s for s in STEPS if getattr(cls, s) is getattr(VideoGroundingPreTrainedModel, s)]
-        if missing:
-            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}.")
-        config_class = cls.config_class
-        if config_class in (None, VideoGroundingConfig) or not issubclass(config_class, VideoGroundingConfig):
-            raise ModelError(f"{cls.__name__} has no config_class. Annotate it: `config: YourConfig`.")
-        if not config_class.model_type:
-            raise ModelError(f"{config_class.__name__} has no model_type. Give it one, in lower case.")
-
-    def __init__(self, config: VideoGroundingConfig):
-        super().__init__(config)
-        self.loss_weights: dict[str, float] = dict(self.default_loss_weights())
-
-    def default_loss_weights(self) -> dict[str, float]:
-        """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""
-        raise NotImplementedError
+    @property
+    def feature_dim(self) -> int:
+        """Width D of the clip features that the model takes."""
+        return self.config.feature_dim
 
     def encode_video(
         self,
@@ -177,10 +152,10 @@ class VideoGroundingPreTrainedModel(PushesToHub, PreTrainedModel):
     def _check_video(self, video_features, video_mask, num_videos: int) -> None:
         if video_features is None:
             raise ModelError("Neither video_features nor video_state was given.")
-        if video_features.dim() != 3 or video_features.shape[-1] != self.config.feature_dim:
+        if video_features.dim() != 3 or video_features.shape[-1] != self.feature_dim:
             raise ModelError(
                 f"video_features has shape {tuple(video_features.shape)}, but this {type(self).__name__} takes "
-                f"(B, T, {self.config.feature_dim}). Extract features with the backbone named in the processor."
+                f"(B, T, {self.feature_dim}). Extract features with the backbone named in the processor."
             )
         if len(video_features) != num_videos:
             raise ModelError(f"{len(video_features)} videos, but text of {num_videos}: give both of each video.")
@@ -212,6 +187,40 @@ class VideoGroundingPreTrainedModel(PushesToHub, PreTrainedModel):
             )
         if not sentence_mask.any():
             raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
+
+
+class VideoGroundingPreTrainedModel(PushesToHub, GroundingSteps, PreTrainedModel):
+    """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
+
+    The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose
+    configuration lacks a ``model_type``.
+    """
+
+    config: VideoGroundingConfig
+    base_model_prefix = "model"
+    main_input_name = "video_features"
+    input_modalities = ("video", "text")
+    accepts_loss_kwargs = False
+    _supports_sdpa = True
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        missing = [s for s in STEPS if getattr(cls, s) is getattr(GroundingSteps, s)]
+        if missing:
+            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}.")
+        config_class = cls.config_class
+        if config_class in (None, VideoGroundingConfig) or not issubclass(config_class, VideoGroundingConfig):
+            raise ModelError(f"{cls.__name__} has no config_class. Annotate it: `config: YourConfig`.")
+        if not config_class.model_type:
+            raise ModelError(f"{config_class.__name__} has no model_type. Give it one, in lower case.")
+
+    def __init__(self, config: VideoGroundingConfig):
+        super().__init__(config)
+        self.loss_weights: dict[str, float] = dict(self.default_loss_weights())
+
+    def default_loss_weights(self) -> dict[str, float]:
+        """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

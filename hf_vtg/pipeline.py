@@ -11,9 +11,10 @@ from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .auto import AutoModelForVideoGrounding
-from .errors import FeatureError, QueryError, VideoError
+from .errors import FeatureError, ModelError, QueryError, VideoError
 from .hub import PushesToHub
 from .modeling import VideoGroundingOutput
+from .processing import VideoGroundingProcessor
 from .video.features import FeatureSpec
 
 TASK = "video-grounding"
@@ -46,6 +47,14 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
     def __init__(self, *args, **kwargs):
         self._encoders: dict[tuple[str, bool], Any] = {}
         super().__init__(*args, **kwargs)
+        self._own_processor = self.processor
+        if not isinstance(self.processor, VideoGroundingProcessor):
+            if not hasattr(self.model, "wrap_processor"):
+                raise ModelError(
+                    f"The processor is a {type(self.processor).__name__}, but a {type(self.model).__name__} needs a "
+                    "VideoGroundingProcessor: VideoGroundingProcessor.from_model_config(model.config, tokenizer)."
+                )
+            self.processor = self.model.wrap_processor(self.processor)
 
     def _sanitize_parameters(self, top_k=None, nms_threshold=None, **kwargs):
         unknown = set(kwargs) - set(ENCODING)
@@ -185,7 +194,10 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                     "be encoded. Add backbone=ID_OR_FOLDER, or give features."
                 )
             cache = FeatureCache() if use_cache else None
-            self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
+            if backbone is None and hasattr(self.model, "video_encoder"):
+                self._encoders[key] = self.model.video_encoder(self._own_processor, spec, cache)
+            else:
+                self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
         return self._encoders[key]
 
     def _forward(self, model_inputs: dict[str, Any] | list[dict[str, Any]]):
@@ -242,7 +254,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             del type(self)._registered_impl
         try:
             super().save_pretrained(save_directory, **kwargs)
-            self.processor.save_pretrained(save_directory, **kwargs)
+            self._own_processor.save_pretrained(save_directory, **kwargs)
         finally:
             if registered is not None:
                 type(self)._registered_impl = registered

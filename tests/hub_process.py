@@ -19,6 +19,8 @@ from hf_vtg.pipeline import VideoGroundingPipeline
 from hf_vtg.training.collator import VideoGroundingCollator
 
 WAYS = ("parts", "pipeline", "trainer")
+FOREIGN = {"clip": "openai/clip-vit-base-patch32", "siglip": "google/siglip-base-patch16-224", "tvp": "Intel/tvp-base"}
+QUERIES = ["a person opens the door", "a red book"]
 
 
 def read_rows(folder: Path) -> list[dict]:
@@ -94,7 +96,9 @@ def load(folder: Path) -> dict:
         for way in ("parts", "trainer"):
             card = ModelCard.load(f"org/{method}-{way}").data
             metrics[f"{method}-{way}"] = {result.metric_type: result.metric_value for result in card.eval_results}
-    return {"answers": answers, "metrics": metrics}
+    video = str(folder.parent / "video.mp4")
+    foreign = {name: pipeline("video-grounding", model=repo)(video, QUERIES) for name, repo in FOREIGN.items()}
+    return {"answers": answers, "metrics": metrics, "foreign": foreign}
 
 
 if __name__ == "__main__":

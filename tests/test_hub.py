@@ -14,7 +14,9 @@ from hf_vtg.auto import METHODS
 
 from . import hub_process, test_models
 from .conftest import ROOT
+from .foreign_models import save_foreign_model
 from .loopback_hub import LoopbackHub
+from .video_files import render
 
 
 def run_process(hub, home, *arguments):
@@ -60,6 +62,19 @@ def expected(local):
 
 
 @pytest.fixture(scope="module")
+def foreign(hub, local):
+    """Small models of transformers under the names of famous ones, and what they answer from their folders."""
+    images = np.random.default_rng(0).integers(0, 255, (40, 6, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    video = render(local.parent / "video.mp4", [100 * k for k in range(40)], 100, images=images)
+    answers = {}
+    for name, repo in hub_process.FOREIGN.items():
+        folder = save_foreign_model(name, local.parent / name)
+        hub.add(repo, folder)
+        answers[name] = pipeline("video-grounding", model=str(folder))(str(video), hub_process.QUERIES)
+    return answers
+
+
+@pytest.fixture(scope="module")
 def published(hub, local, expected, tmp_path_factory):
     before = sums(local)
     found = run_process(hub, tmp_path_factory.mktemp("publisher"), "publish", local)
@@ -68,7 +83,7 @@ def published(hub, local, expected, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def loaded(hub, local, published, tmp_path_factory):
+def loaded(hub, local, published, foreign, tmp_path_factory):
     return run_process(hub, tmp_path_factory.mktemp("loader"), "load", local)
 
 
@@ -84,6 +99,12 @@ def test_comes_back_with_the_same_moments(method, loaded, expected):
         for video, before in zip(numbers(answers), numbers(expected[method]), strict=True):
             for ranked, wanted in zip(video, before, strict=True):
                 np.testing.assert_allclose(ranked, wanted, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", hub_process.FOREIGN)
+def test_models_that_nobody_here_wrote_ground_from_the_hub(name, loaded, foreign):
+    for ranked, wanted in zip(numbers([loaded["foreign"][name]])[0], numbers([foreign[name]])[0], strict=True):
+        np.testing.assert_allclose(ranked, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)

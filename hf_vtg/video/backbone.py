@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from ..errors import FeatureError, ModelError
 from .preprocess import FramePreprocessor
@@ -31,7 +32,8 @@ class Backbone:
 
     ``name`` is the Hub id, the absolute folder or the name of a packaged encoder (:func:`resolve_backbone`),
     ``revision`` the commit or ``sha256:<16 hex>`` of the weights file of a folder, ``clip_length`` the frames of a
-    clip (None: an image model). Raises ModelError if it cannot be loaded.
+    clip (None: an image model). ``model`` is given where it is loaded already. Raises ModelError if it cannot be
+    loaded.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Backbone:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         trust_remote_code: bool = False,
+        model: PreTrainedModel | None = None,
     ):
         if pooling is not None and pooling not in POOLINGS:
             raise ModelError(f"pooling is {pooling!r}: use one of {', '.join(POOLINGS)}, or None for the model's own")
@@ -58,9 +61,11 @@ class Backbone:
                 f"{self.name}: its weights are {self.revision}, {revision} was asked for. "
                 "Pass the folder with the weights that the features were made with."
             )
-        self.model, missing = _load(source, hub, dtype or torch.float32)
-        self.device = _device(device)
-        self.model.to(self.device).eval().requires_grad_(False)
+        self.device, missing = _device(device), []
+        if model is None:
+            model, missing = _load(source, hub, dtype or torch.float32)
+            model.requires_grad_(False)
+        self.model = model.to(self.device).eval()
         self.clip_length = _clip_length(self.model.config)
         self._frames_are_channels = _frames_are_channels(self.model.config)
         self.pooling = pooling or self._pooling_of_class(missing)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from ..errors import FeatureError, VideoError
 from .backbone import Backbone
@@ -51,6 +52,7 @@ class VideoEncoder:
         revision: of the Hub model, or the expected ``sha256:...`` of a folder's weights.
         cache: a FeatureCache; default: features are not kept.
         trust_remote_code: run the model code of the Hub repository; only for repositories that you trust.
+        model: the backbone, where it is loaded already.
 
     ``spec`` is the complete FeatureSpec; where width or pooling are not given, one black picture is encoded for them.
     Raises ModelError if the backbone cannot be loaded, FeatureError if it is not the one that the spec names.
@@ -70,6 +72,7 @@ class VideoEncoder:
         revision: str | None = None,
         cache: FeatureCache | None = None,
         trust_remote_code: bool = False,
+        model: PreTrainedModel | None = None,
     ):
         asked = FeatureSpec(fps=fps, window=window, stride=stride, pooling=pooling, crop=crop, revision=revision)
         given = FeatureSpec(backbone=str(backbone)) if isinstance(backbone, str | Path) else backbone
@@ -79,7 +82,9 @@ class VideoEncoder:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise FeatureError(f"batch_size is {batch_size!r}: give a positive integer")
         name = Path(wanted.backbone) if isinstance(backbone, Path) else wanted.backbone
-        self.backbone = Backbone(name, wanted.revision, wanted.pooling, wanted.crop, device, dtype, trust_remote_code)
+        self.backbone = Backbone(
+            name, wanted.revision, wanted.pooling, wanted.crop, device, dtype, trust_remote_code, model
+        )
         clip_length = self.backbone.clip_length
         window = wanted.window or clip_length or 1
         if clip_length is None and window != 1:

@@ -11,6 +11,7 @@ from .auto import AutoModelForVideoGrounding, register_methods
 from .configuration import VideoGroundingConfig, WordVectorConfig
 from .errors import HFVTGError
 from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .pipeline import VideoGroundingPipeline, register_pipeline
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
@@ -35,6 +36,8 @@ __all__ = [
     "AutoModelForVideoGrounding",
     "FeatureSpec",
     "HFVTGError",
+    "HSCNetConfig",
+    "HSCNetForVideoGrounding",
     "MMNConfig",
     "MMNForVideoGrounding",
     "VideoGroundingConfig",

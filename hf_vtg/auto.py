@@ -14,12 +14,14 @@ from .models.dual_encoders import (
     Siglip2ForVideoGrounding,
     SiglipForVideoGrounding,
 )
+from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .models.tvp import TvpSteps
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 
 # One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
 METHODS = {
+    "hscnet": (HSCNetConfig, HSCNetForVideoGrounding),
     "mmn": (MMNConfig, MMNForVideoGrounding),
 }
 

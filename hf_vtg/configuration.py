@@ -55,6 +55,8 @@ class VideoGroundingConfig(PreTrainedConfig):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {}
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Whether the sentences of a batch row are read jointly, as one paragraph in order; else each is answered by itself.
+    reads_paragraphs: ClassVar[bool] = False
 
     text_config: dict | PreTrainedConfig | None = None
     feature_dim: int = 1024

@@ -5,6 +5,18 @@ from hf_vtg.auto import METHODS
 from .model_tester import VideoGroundingModelTester
 
 
+class TestHSCNet(VideoGroundingModelTester):
+    method = "hscnet"
+    tiny_fields = {
+        "feature_dim": 10,
+        "num_clips": 16,
+        "hidden_size": 12,
+        "num_attention_heads": 2,
+        "intermediate_size": 20,
+        "num_feature_layers": 1,
+    }
+
+
 class TestMMN(VideoGroundingModelTester):
     method = "mmn"
     tiny_fields = {

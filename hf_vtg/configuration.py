@@ -55,7 +55,7 @@ class VideoGroundingConfig(PreTrainedConfig):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {}
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    # Whether the sentences of a batch row are read jointly, as one paragraph in order; else each is answered by itself.
+    # Whether the sentences of a batch row are read together, as one paragraph in order; else each is read by itself.
     reads_paragraphs: ClassVar[bool] = False
 
     text_config: dict | PreTrainedConfig | None = None

@@ -67,6 +67,10 @@ class GroundingSteps:
         """(B, S, L) ids or (B, S, L, E) embeddings -> everything that does not depend on the video."""
         raise NotImplementedError
 
+    def select_videos(self, video_state: ModelOutput, rows: torch.Tensor) -> ModelOutput:
+        """The state of the videos ``rows`` (R,), each as often as it is named, for queries in rows of their own."""
+        return type(video_state)(**{name: value.index_select(0, rows) for name, value in video_state.items()})
+
     def ground(
         self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
     ) -> VideoGroundingOutput:

@@ -96,7 +96,7 @@ class Projections(NamedTuple):
 
 
 class MultiModalLayer(nn.Module):
-    """Joint attention of clips and queries by cosine per head over a learned temperature (paper, equations 1 and 2)."""
+    """Joint attention of clips and queries by cosine per head over a learned temperature (paper, eq. 1-2)."""
 
     def __init__(self, config: HSCNetConfig):
         super().__init__()
@@ -161,7 +161,7 @@ class EncoderLevel(nn.Module):
         clip_mask: torch.Tensor,
         query_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, N, D) clips, or what the first layer projects them to, and (B, Q, D) queries -> both, after all layers."""
+        """(B, N, D) clips, or the first layer's projections of them, and (B, Q, D) queries -> both, after all."""
         mask = torch.cat([clip_mask, query_mask], dim=1)
         for layer in self.layers:
             projected = clips if isinstance(clips, Projections) else layer.project(clips)

@@ -1,4 +1,4 @@
-"""The losses of HSCNet on segments (..., 2) of fractions and similarity maps (..., N); specs of the paper's eq. 9-11."""
+"""The losses of HSCNet on segments (..., 2) of fractions and similarity maps (..., N): paper, eq. 9-11."""
 
 import torch
 

@@ -218,9 +218,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         entering = clips if self.word_level is not None else self.sentence_level.video_encoder(clips, video_mask)
         first = (self.word_level or self.sentence_level).layers[0].project(entering)
         sentence_clips = entering if self.word_level is None else None
-        return HSCNetVideoState(
-            clips=clips, video_mask=video_mask, sentence_clips=sentence_clips, **first._asdict()
-        )
+        return HSCNetVideoState(clips=clips, video_mask=video_mask, sentence_clips=sentence_clips, **first._asdict())
 
     def encode_text(
         self,
@@ -340,8 +338,8 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         own_clips, moments = targets["sentence_clips"], targets["moments"][mask]
         if own_clips.shape[-1] != clip_mask.shape[1]:
             raise ModelError(
-                f"The targets are for {own_clips.shape[-1]} clips, the video has {clip_mask.shape[1]}. Give video_mask, "
-                "or resample the features with the model's processor."
+                f"The targets are for {own_clips.shape[-1]} clips, the video has {clip_mask.shape[1]}. "
+                "Give video_mask, or resample the features with the model's processor."
             )
         has_sentence = mask.any(1)
 
@@ -355,9 +353,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
             losses["align_word"] = alignment_terms(output.word_similarity[video, word], sets, clip_mask[video]).mean()
         if config.aligns("S"):
             clips = clip_mask.unsqueeze(1).expand_as(own_clips)[mask]
-            losses["align_sentence"] = alignment_terms(
-                output.sentence_similarity[mask], own_clips[mask], clips
-            ).mean()
+            losses["align_sentence"] = alignment_terms(output.sentence_similarity[mask], own_clips[mask], clips).mean()
         if config.aligns("P"):
             rows = output.paragraph_similarity[has_sentence, 0], targets["paragraph_clips"][has_sentence, 0]
             losses["align_paragraph"] = alignment_terms(*rows, clip_mask[has_sentence]).mean()

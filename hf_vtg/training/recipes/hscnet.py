@@ -1,7 +1,7 @@
 """HSCNet's settings (specs/hscnet.md, section 7): the paper's optimiser and batches; epochs and clipping as in PRVG.
 
-Rows are paragraphs (config ``paragraph``). The paper names no schedule, and there is none; its values for Charades-STA,
-which it does not use, are those of ActivityNet Captions.
+Rows are paragraphs (config ``paragraph``). The paper names no schedule, so there is none. It does not use
+Charades-STA: the values are those of ActivityNet Captions.
 """
 
 from .recipe import Recipe, both_variants

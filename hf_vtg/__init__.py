@@ -11,6 +11,7 @@ from .auto import AutoModelForVideoGrounding, register_methods
 from .configuration import VideoGroundingConfig, WordVectorConfig
 from .errors import HFVTGError
 from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from .models.clear import CLEARConfig, CLEARForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .pipeline import VideoGroundingPipeline, register_pipeline
@@ -34,6 +35,8 @@ LAZY = {
 
 __all__ = [
     "AutoModelForVideoGrounding",
+    "CLEARConfig",
+    "CLEARForVideoGrounding",
     "FeatureSpec",
     "HFVTGError",
     "HSCNetConfig",

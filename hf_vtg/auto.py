@@ -7,6 +7,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAuto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from .configuration import WordVectorConfig
+from .models.clear import CLEARConfig, CLEARForVideoGrounding
 from .models.dual_encoders import (
     ChineseCLIPForVideoGrounding,
     CLIPForVideoGrounding,
@@ -21,6 +22,7 @@ from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 
 # One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
 METHODS = {
+    "clear": (CLEARConfig, CLEARForVideoGrounding),
     "hscnet": (HSCNetConfig, HSCNetForVideoGrounding),
     "mmn": (MMNConfig, MMNForVideoGrounding),
 }

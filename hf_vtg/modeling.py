@@ -77,6 +77,12 @@ class GroundingSteps:
         """Both states -> candidates and scores."""
         raise NotImplementedError
 
+    def ground_every_candidate(
+        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
+    ) -> VideoGroundingOutput:
+        """:meth:`ground` where losses follow; another one only in a method that skips candidates in evaluation."""
+        return self.ground(video_state, text_state, output_intermediates)
+
     def build_targets(
         self,
         labels: torch.Tensor,
@@ -137,9 +143,9 @@ class GroundingSteps:
                 video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
             video_state = self.encode_video(video_features.to(self.dtype), video_mask, output_intermediates)
         text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
-        output = self.ground(video_state, text_state, output_intermediates)
         if labels is None and targets is None:
-            return output
+            return self.ground(video_state, text_state, output_intermediates)
+        output = self.ground_every_candidate(video_state, text_state, output_intermediates)
         if targets is None:
             if video_mask is None:
                 video_mask = video_state.get("video_mask")

@@ -5,6 +5,27 @@ from hf_vtg.auto import METHODS
 from .model_tester import VideoGroundingModelTester
 
 
+class TestCLEAR(VideoGroundingModelTester):
+    method = "clear"
+    prunes = True
+    tiny_fields = {
+        "feature_dim": 10,
+        "num_pre_clips": 16,
+        "num_clips": 8,
+        "pooling_counts": [3, 2],
+        "tcn_channels": [12, 12],
+        "tcn_kernel": 3,
+        "window_kernels": [1, 2, 5],
+        "window_strides": [1, 1, 2],
+        "coarse_dim": 8,
+        "coarse_query_hidden": 14,
+        "fine_hidden": 12,
+        "fine_query_hidden": 10,
+        "predictor_kernel": 3,
+        "predictor_layers": 2,
+    }
+
+
 class TestHSCNet(VideoGroundingModelTester):
     method = "hscnet"
     tiny_fields = {

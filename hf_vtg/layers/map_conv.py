@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..errors import ModelError
 from .buffers import ComputedBuffers
 from .losses import upcast
-from .proposals import ProposalGrid, proposal_cells
+from .proposals import ProposalGrid, interior_cells, proposal_cells
 
 # More strips follow the triangle more closely, but every strip packs the weights again.
 NUM_STRIPS = 4
@@ -42,10 +42,17 @@ class MapGeometry(NamedTuple):
 
 @lru_cache(maxsize=16)
 def map_geometry(
-    num_clips: int, pooling_counts: tuple[int, ...], kernel_size: int, num_layers: int, num_strips: int = NUM_STRIPS
+    num_clips: int,
+    pooling_counts: tuple[int, ...],
+    kernel_size: int,
+    num_layers: int,
+    num_strips: int = NUM_STRIPS,
+    interior: bool = False,
 ) -> MapGeometry:
-    """Geometry of the map of :func:`proposal_cells` under ``num_layers`` convolutions."""
+    """Geometry of the map of :func:`proposal_cells` (of its :func:`interior_cells`) under ``num_layers``
+    convolutions."""
     cells = proposal_cells(num_clips, pooling_counts)
+    cells = cells[interior_cells(cells, num_clips)] if interior else cells
     valid = np.zeros((num_clips, num_clips), dtype=bool)
     valid[cells[:, 0], cells[:, 1]] = True
     counts = valid_inputs(valid, kernel_size, num_layers)
@@ -54,9 +61,39 @@ def map_geometry(
         active = count > 0
         train.insert(0, cover(active, num_strips))
         evaluation.insert(0, cover(active & needed, num_strips))
-        padded = np.pad(active & needed, kernel_size - 1)
-        needed = np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size)).any((-2, -1))
+        needed = _reached_from(active & needed, kernel_size)
     return MapGeometry(tuple(counts), tuple(train), tuple(evaluation))
+
+
+@lru_cache(maxsize=256)
+def window_geometry(
+    size: int, kernel_size: int, num_layers: int, num_strips: int = NUM_STRIPS
+) -> tuple[tuple[Strip, ...], ...]:
+    """For each layer the strips that the cells of a window need, wherever it lies on the diagonal of a map.
+
+    The window holds the cells (a + i, a + j) with 0 <= i <= j < ``size``; the first layer's input is ``size +
+    num_layers * (kernel_size - 1)`` wide. Any map is a part of the whole upper triangle, so its strips serve every
+    map and every a.
+    """
+    needed = np.triu(np.ones((size, size), dtype=bool))
+    strips = []
+    for layer in reversed(range(num_layers)):
+        row, column = np.indices(needed.shape)
+        active = column - row >= -(layer + 1) * (kernel_size - 1)
+        strips.insert(0, cover(active & needed, num_strips))
+        needed = _reached_from(active & needed, kernel_size)
+    return tuple(strips)
+
+
+def strips_area(layers: tuple[tuple[Strip, ...], ...]) -> int:
+    """Positions that are convolved, of all layers together."""
+    return sum((strip.bottom - strip.top) * (strip.right - strip.left) for strips in layers for strip in strips)
+
+
+def _reached_from(needed: np.ndarray, kernel_size: int) -> np.ndarray:
+    """The positions of a layer's input that the ``needed`` positions of its output see."""
+    padded = np.pad(needed, kernel_size - 1)
+    return np.lib.stride_tricks.sliding_window_view(padded, (kernel_size, kernel_size)).any((-2, -1))
 
 
 def valid_inputs(mask: np.ndarray, kernel_size: int, num_layers: int) -> list[np.ndarray]:
@@ -107,35 +144,40 @@ def cover(mask: np.ndarray, num_strips: int) -> tuple[Strip, ...]:
 
 
 class MaskedConvLayer(nn.Module):
-    """Convolution, batch normalisation, ReLU, then the weight 1 / count of valid inputs."""
+    """Convolution, batch normalisation (unless ``norm`` is False), ReLU, then the weight 1 / count of valid inputs."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int, norm: bool = True):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else None
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor, normed: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The dense form: (B, C, side, side) -> (B, C', side', side')."""
-        x = self.norm(self.conv(x))
+        x = self.conv(x)
+        x = x if self.norm is None else self.norm(x)
         if normed is not None:
             normed.append(x)
         return x.relu() * weight
 
     def forward_strips(self, x: torch.Tensor, weight: torch.Tensor, strips: tuple[Strip, ...]) -> torch.Tensor:
-        """The same on ``strips`` only; other positions are zero. ``x`` is already padded."""
+        """The same on ``strips`` only; other positions are zero. ``x`` is already padded.
+
+        Args:
+            weight: (side, side), or (B, 1, side, side) one of each row.
+        """
         reach = self.conv.kernel_size[0] - 1
         parts = []
         for top, bottom, left, right in strips:
             window = x[:, :, top : bottom + reach, left : right + reach]
             parts.append(F.conv2d(window, self.conv.weight, self.conv.bias))
-        if self.norm.training:
+        if self.norm is not None and self.norm.training:
             parts = self._normalise(parts, x.shape[0] * weight.numel())
-        else:
+        elif self.norm is not None:
             parts = [self.norm(part) for part in parts]
         side = weight.shape[-1]
         rows, filled = [], 0
         for part, (top, bottom, left, right) in zip(parts, strips, strict=True):
-            part = part.relu() * weight[top:bottom, left:right]
+            part = part.relu() * weight[..., top:bottom, left:right]
             rows.append(F.pad(part, (left, side - right, top - filled, 0)))
             filled = bottom
         return F.pad(torch.cat(rows, dim=2), (0, 0, 0, side - filled))
@@ -169,8 +211,12 @@ class MaskedMapConv(ComputedBuffers):
     """Stack of masked convolutions over the proposal map (2D-TAN / MMN ProposalConv without its heads).
 
     ``implementation`` is ``"dense"`` (every position of the padded map, as published) or ``"strips"``: the same values
-    at the valid cells, the same batch statistics and gradients, without the positions that have no input or, outside
-    training, no way to a valid cell.
+    at the valid cells, the same batch statistics and gradients, without the positions that have no input or, unless
+    batch statistics see them, no way to a valid cell.
+
+    Args:
+        norm: batch normalisation in each layer (MMN), or none (2D-TAN, CLEAR).
+        interior: only the :func:`interior_cells` of the grid are valid.
     """
 
     def __init__(
@@ -181,6 +227,8 @@ class MaskedMapConv(ComputedBuffers):
         kernel_size: int,
         num_layers: int,
         implementation: str = "strips",
+        norm: bool = True,
+        interior: bool = False,
     ):
         super().__init__()
         if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
@@ -190,9 +238,13 @@ class MaskedMapConv(ComputedBuffers):
             )
         self.implementation = implementation
         self.padding = (kernel_size - 1) * num_layers // 2
-        self.geometry = map_geometry(grid.num_clips, grid.pooling_counts, kernel_size, num_layers)
+        self.kernel_size = kernel_size
+        self.has_norm = norm
+        self.geometry = map_geometry(
+            grid.num_clips, grid.pooling_counts, kernel_size, num_layers, interior=interior
+        )
         self.layers = nn.ModuleList(
-            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding)
+            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding, norm)
             for k in range(num_layers)
         )
         self.register_computed_buffers()
@@ -216,11 +268,40 @@ class MaskedMapConv(ComputedBuffers):
         """
         x = grid.to_map(cells)
         if self.implementation == "dense":
-            for layer, weight in zip(self.layers, self.masked_weights(x.dtype), strict=True):
-                x = layer(x, weight, normed)
-            return grid.from_map(x)
-        strips = self.geometry.train if self.training else self.geometry.eval
-        x = F.pad(x, (self.padding,) * 4)
-        for layer, weight, covering in zip(self.layers, self.masked_weights(x.dtype), strips, strict=True):
+            return grid.from_map(self.forward_dense(x, normed))
+        return grid.from_map(self.forward_strips(F.pad(x, (self.padding,) * 4)))
+
+    def forward_dense(self, x: torch.Tensor, normed: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """(B, C, N, N) map -> (B, C', N, N), every position computed."""
+        for layer, weight in zip(self.layers, self.masked_weights(x.dtype), strict=True):
+            x = layer(x, weight, normed)
+        return x
+
+    def forward_strips(self, padded: torch.Tensor) -> torch.Tensor:
+        """(B, C, N + 2 padding, N + 2 padding) map -> (B, C', N, N), right at the valid cells."""
+        strips = self.geometry.train if self.training and self.has_norm else self.geometry.eval
+        return self._run_strips(padded, self.masked_weights(padded.dtype), strips)
+
+    def forward_windows(self, padded: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """The valid cells of a window of the map, a square on its diagonal; the window of each row is its own.
+
+        Args:
+            padded: (B, C, n + 2 padding, n + 2 padding) parts of padded maps.
+            starts: (B,) first row and column of each window in its map.
+
+        Returns:
+            (B, C', n, n), equal to those rows and columns of :meth:`forward_strips` at the valid cells.
+        """
+        size = padded.shape[-1] - 2 * self.padding
+        weights = []
+        for weight in self.masked_weights(padded.dtype):
+            side = size + weight.shape[-1] - self.geometry.counts[-1].shape[-1]
+            index = starts[:, None] + torch.arange(side, device=starts.device)
+            weights.append(weight[index[:, :, None], index[:, None, :]].unsqueeze(1))
+        strips = window_geometry(size, self.kernel_size, len(self.layers))
+        return self._run_strips(padded, weights, strips)
+
+    def _run_strips(self, x, weights, strips) -> torch.Tensor:
+        for layer, weight, covering in zip(self.layers, weights, strips, strict=True):
             x = layer.forward_strips(x, weight, covering)
-        return grid.from_map(x)
+        return x

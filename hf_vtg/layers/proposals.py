@@ -32,6 +32,12 @@ def proposal_cells(num_clips: int, pooling_counts: list[int] | tuple[int, ...]) 
     return np.array(sorted(cells), dtype=np.int64)
 
 
+def interior_cells(cells: np.ndarray, num_clips: int) -> np.ndarray:
+    """(P,) bool: cells that neither begin nor end with the video, and the two single clips that do (CLEAR)."""
+    first, last = cells.T
+    return ((first > 0) & (last < num_clips - 1)) | ((first == last) & ((first == 0) | (last == num_clips - 1)))
+
+
 class ProposalGrid(ComputedBuffers):
     """The valid cells of an N x N map, and the span maximum over them.
 

@@ -1,0 +1,155 @@
+"""The fine branch of CLEAR: a sparse map of moments, fused with each query and scored by masked convolutions.
+
+Official ``fineGraind/*`` (Huyp777/CSUN), a 2D-TAN. Cells outside the map are not zero there: they carry the bias of
+the 1x1 convolution, fused with the query like any other, and the convolutions see them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ...layers.buffers import ComputedBuffers
+from ...layers.map_conv import MaskedMapConv, strips_area, window_geometry
+from ...layers.proposals import ProposalGrid, interior_cells, proposal_cells
+from .configuration_clear import CLEARConfig
+from .query_clear import CLEARQueryEncoder
+
+# Padded maps that are convolved at once in evaluation, in values: bounds the memory of many sentences.
+CHUNK = 2**26
+
+
+class FineVideo(NamedTuple):
+    """The fine branch's view of a video.
+
+    Args:
+        cells: (B, P, C) span maximum of each cell after the 1x1 convolution.
+        clips: (B, C, N); map2d: (B, C, P) span maximum.
+    """
+
+    cells: torch.Tensor
+    clips: torch.Tensor
+    map2d: torch.Tensor
+
+
+class CLEARFineBranch(ComputedBuffers):
+    """Logits of the P cells of the map.
+
+    Buffers, derived from the configuration:
+        scored: (P,) cells that the branch scores, see ``fine_mask``.
+        lookup: (side, side) of the padded map: which cell lies there; P = outside the map, P + 1 = padding.
+    """
+
+    def __init__(self, config: CLEARConfig, grid: ProposalGrid):
+        super().__init__()
+        self.config = config
+        width = config.fine_hidden
+        self.clip_projection = nn.Conv1d(config.feature_dim, width, 1)
+        self.query = CLEARQueryEncoder(
+            config.text_hidden_size, config.fine_query_hidden, width, config.query_layers, config.query_bidirectional
+        )
+        self.map_projection = nn.Linear(width, width)
+        self.map_conv = MaskedMapConv(
+            grid,
+            width,
+            width,
+            config.predictor_kernel,
+            config.predictor_layers,
+            config.map_convolution,
+            norm=False,
+            interior=config.fine_mask == "interior",
+        )
+        self.predictor = nn.Linear(width, 1)
+        self.register_computed_buffers()
+
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        size, padding = self.config.num_clips, self.map_conv.padding
+        cells = proposal_cells(size, self.config.pooling_counts)
+        inside = np.full((size, size), len(cells))
+        inside[cells[:, 0], cells[:, 1]] = np.arange(len(cells))
+        scored = np.ones(len(cells), dtype=bool)
+        if self.config.fine_mask == "interior":
+            scored = interior_cells(cells, size)
+        return {
+            "scored": torch.from_numpy(scored),
+            "lookup": torch.from_numpy(np.pad(inside, padding, constant_values=len(cells) + 1)),
+        }
+
+    def encode_video(self, features: torch.Tensor, grid: ProposalGrid) -> FineVideo:
+        """(B, num_pre_clips, D) features -> the cells."""
+        clips = self.clip_projection(features.transpose(1, 2)).relu()
+        clips = F.avg_pool1d(clips, features.shape[1] // grid.num_clips)
+        map2d = grid.span_max(clips)
+        if self.config.fine_mask == "interior":
+            # The published code empties the last column and keeps the features of the first row.
+            map2d = map2d * (grid.cells[:, 1] < grid.num_clips - 1)
+        return FineVideo(self.map_projection(map2d.transpose(1, 2)), clips, map2d)
+
+    def fuse(self, cells: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        """(R, P, C) cells and (R, C) queries -> (R, P + 2, C): unit-length products of the cells, of what lies outside
+        the map, and the zeros of the padding."""
+        outside = self.map_projection.bias.expand(len(cells), 1, -1)
+        fused = torch.cat([cells * query[:, None], outside * query[:, None]], dim=1)
+        return F.pad(F.normalize(fused, dim=-1), (0, 0, 0, 1))
+
+    def hidden_maps(self, fused: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Output of each convolution over the whole map, as published."""
+        maps = [self._padded_map(fused)[(..., *[slice(self.map_conv.padding, -self.map_conv.padding)] * 2)]]
+        for layer, weight in zip(self.map_conv.layers, self.map_conv.masked_weights(fused.dtype), strict=True):
+            maps.append(layer(maps[-1], weight))
+        return tuple(maps[1:])
+
+    def logits(self, fused: torch.Tensor, grid: ProposalGrid) -> torch.Tensor:
+        """(R, P + 2, C) -> (R, P) logits, -inf where the branch scores nothing."""
+        padding = self.map_conv.padding
+        parts = []
+        for rows in self._chunks(fused, self.lookup.numel()):
+            padded = self._padded_map(rows)
+            if self.map_conv.implementation == "dense":
+                inner = slice(padding, padding + grid.num_clips)
+                hidden = self.map_conv.forward_dense(padded[..., inner, inner])
+            else:
+                hidden = self.map_conv.forward_strips(padded)
+            parts.append(self.predictor(grid.from_map(hidden).transpose(1, 2)).squeeze(-1))
+        return torch.cat(parts).masked_fill(~self.scored, -torch.inf)
+
+    def window_logits(
+        self, fused: torch.Tensor, grid: ProposalGrid, starts: torch.Tensor, size: int
+    ) -> torch.Tensor:
+        """As :meth:`logits` for the cells from clip ``starts`` (R,) to ``starts + size - 1``, -inf elsewhere; only what
+        these cells need is convolved."""
+        reach = torch.arange(size + 2 * self.map_conv.padding, device=starts.device)
+        parts = []
+        chunks = zip(*(self._chunks(x, len(reach) ** 2, fused) for x in (fused, starts)), strict=True)
+        for rows, first in chunks:
+            index = first[:, None] + reach
+            positions = self.lookup[index[:, :, None], index[:, None, :]]
+            hidden = self.map_conv.forward_windows(self._gather(rows, positions), first)
+            local = grid.cells - first[:, None, None]
+            inside = (local[..., 0] >= 0) & (local[..., 1] < size)
+            flat = (local[..., 0] * size + local[..., 1]).clamp(0, size**2 - 1)
+            scores = self.predictor(hidden.permute(0, 2, 3, 1)).flatten(1)
+            parts.append(scores.gather(1, flat).masked_fill(~(inside & self.scored), -torch.inf))
+        return torch.cat(parts)
+
+    def area(self, size: int | None = None) -> int:
+        """Positions that are convolved for one query: of the whole map, or of a window of ``size`` clips."""
+        if size is None:
+            return strips_area(self.map_conv.geometry.eval)
+        return strips_area(window_geometry(size, self.map_conv.kernel_size, len(self.map_conv.layers)))
+
+    def _chunks(self, rows: torch.Tensor, positions: int, fused: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        if torch.is_grad_enabled():
+            return (rows,)
+        width = (rows if fused is None else fused).shape[-1]
+        return rows.split(max(1, CHUNK // (positions * width)))
+
+    def _padded_map(self, fused: torch.Tensor) -> torch.Tensor:
+        rows = fused.index_select(1, self.lookup.flatten())
+        return rows.unflatten(1, self.lookup.shape).permute(0, 3, 1, 2)
+
+    def _gather(self, fused: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        offset = torch.arange(len(fused), device=fused.device)[:, None, None] * fused.shape[1]
+        return F.embedding(positions + offset, fused.flatten(0, 1)).permute(0, 3, 1, 2)

@@ -104,6 +104,12 @@ def temporal_nms(
     return _back(kept.reshape(*lead, width), is_numpy)
 
 
+def clip_moments(seconds: ArrayLike, duration: ArrayLike) -> torch.Tensor | np.ndarray:
+    """The parts of moments within [0, duration]; arguments as in :func:`to_seconds`."""
+    seconds, duration, is_numpy = _with_duration(seconds, duration)
+    return _back(torch.minimum(seconds.clamp(min=0), duration.to(seconds.dtype)), is_numpy)
+
+
 def to_seconds(fractions: ArrayLike, duration: ArrayLike) -> torch.Tensor | np.ndarray:
     """Fractions of a video -> seconds.
 

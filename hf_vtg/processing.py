@@ -17,7 +17,7 @@ from .feature_extraction import (
     resample_stride,
 )
 from .hub import PushesToHub
-from .moments import temporal_nms, to_fractions, to_seconds
+from .moments import clip_moments, temporal_nms, to_fractions, to_seconds
 from .sentences import nest_sentences, tokenize_sentences
 from .tokenization import WordVectors
 from .video.features import FeatureSpec
@@ -236,9 +236,9 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
                     f"Moments of video {v} of the batch are {rows.tolist()}: (start, end) with start <= end was "
                     f"expected for each of its {count} sentences."
                 )
-            fractions = to_fractions(rows, float(duration))
-            labels[v, :count] = fractions.clip(0, 1)
-            self.counts["clipped"] += int((labels[v, :count] != fractions).any(1).sum())
+            clipped = clip_moments(rows, float(duration))
+            labels[v, :count] = to_fractions(clipped, float(duration))
+            self.counts["clipped"] += int((clipped != rows).any(1).sum())
         return labels
 
 

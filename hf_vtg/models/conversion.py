@@ -14,12 +14,17 @@ def strip_prefix(state_dict: Mapping[str, torch.Tensor], prefix: str = "module."
 
 
 def load_official_weights(
-    model: nn.Module, state_dict: Mapping[str, torch.Tensor], rename: Callable[[str], str | None]
+    model: nn.Module,
+    state_dict: Mapping[str, torch.Tensor],
+    rename: Callable[[str], str | None],
+    keep: tuple[str, ...] = (),
 ) -> None:
     """Copy official weights into ``model`` as float32.
 
     Args:
         rename: official name -> our name, or None for an entry that is left out on purpose.
+        keep: prefixes of our names that no official checkpoint holds, such as the word table of a method that is fed
+            word vectors; they stay as they are.
 
     Raises:
         ModelError: listing missing and unexpected names and tensors of another shape. Dimensions of size 1 do not
@@ -37,7 +42,7 @@ def load_official_weights(
             misshapen.append(f"{name} {tuple(tensor.shape)} for {target} {tuple(own[target].shape)}")
         else:
             renamed[target] = tensor.to(own[target].dtype).reshape(own[target].shape)
-    missing = [name for name in own if name not in renamed]
+    missing = [name for name in own if name not in renamed and not name.startswith(keep)]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     if any(problems.values()):
         raise ModelError(
@@ -45,7 +50,7 @@ def load_official_weights(
             + "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
             + ". Check that configuration and checkpoint belong together."
         )
-    model.load_state_dict(renamed)
+    model.load_state_dict({**own, **renamed})
 
 
 def _squeezed(tensor: torch.Tensor) -> list[int]:

@@ -1,5 +1,6 @@
 """Decoding: NMS lists through the package's post-processing, and whatever a method's own hook decodes."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from .method import hook
 from .session import Session, Setting
 
 READ_ROLES = ("input", "settings", "index", "description")
+# The path of a list, and the number of a row with what follows.
+ROW = re.compile(r"(.+?)\.(\d+)(\.\d+)?$")
 NMS_SPACES = {"seconds": "seconds", "cells": "fractions"}
 
 
@@ -81,7 +84,17 @@ def check_decoding(session: Session, report: Report) -> None:
                 continue
             if id(entry) not in ours:
                 ours[id(entry)] = _decode_entry(session, entry)
+                _report_longer_lists(report, file, stored, ours[id(entry)])
             _compare(report, entry, f"{file}:{name}", ours[id(entry)].get(name), value)
+
+
+def _report_longer_lists(report: Report, file: str, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """A list of ours with more rows than the stored one agrees in every stored row, and is wrong."""
+    lists = {match[1] for name in stored if (match := ROW.match(name))}
+    for name in ours:
+        match = ROW.match(name)
+        if match and match[1] in lists and name not in stored:
+            report.failed("decoding", f"{file}:{name}", "a row more than the folder stores")
 
 
 def _decode_entry(session: Session, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .comparing import Report, number
 from .manifest import GoldenFolder, ParityError, find_entry, leaves
-from .method import hook
+from .method import hook, load_method
 from .session import Session, Setting
 
 
@@ -48,6 +48,9 @@ def loss_setting(
     """
     path = path or entry["path"]
     run = folder.run(entry.get("forward"))
+    known = hook(load_method(folder.method), "GOLDEN_LOSS_OVERRIDES") or {}
+    if _tail(path) in known:
+        entry = {**entry, "overrides": {**known[_tail(path)], **(entry.get("overrides") or {})}}
     fields: dict[str, Any] = {"double": entry.get("dtype") == "float64"}
     if run.get("per_sample"):
         fields["sample"] = int(groups[0].split(".")[0])

@@ -14,6 +14,8 @@ Optional, for what only some methods' folders hold:
     golden_losses(model, output): further names of losses.json -> value.
     golden_step(model, output, inputs, step): method-specific fields of a training curve's step (from 1).
     golden_group(name): the published optimiser's group of an official parameter; default ``all``.
+    GOLDEN_LOSS_OVERRIDES: last part of a path in losses.json -> configuration fields under which that loss was made,
+        where the manifest's entry names none.
     GOLDEN_FLAGS: configuration field -> the two values between which ``--mutate`` flips it.
 """
 

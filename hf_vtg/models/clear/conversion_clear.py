@@ -11,6 +11,7 @@ from ...errors import ModelError
 from ...moments import clip_moments, temporal_iou, temporal_nms
 from ..conversion import load_official_weights
 from .configuration_clear import CLEARConfig
+from .decoding_clear import PruneRule
 from .modeling_clear import CLEARForVideoGrounding, CLEAROutput
 
 # ``net.0`` and ``net.3`` are the two convolutions of a temporal block under a second name.
@@ -270,12 +271,11 @@ def _cells(model: CLEARForVideoGrounding, rows: list[list[float]]) -> torch.Tens
 def _decoded(model, fine, coarse, duration: float, margin: int | None, entry, settings) -> dict[str, Any]:
     """The fused decoding of one query, and its NMS: exact on cells, or on float32 seconds as published."""
     config, cells = model.config, model.grid.cells
-    before = config.prune_mu, config.prune_alpha, config.prune_margin
-    config.prune_mu, config.prune_alpha = settings.get("mu", before[0]), settings.get("alpha", before[1])
-    config.prune_margin = settings.get("margin", before[2]) if margin is None else margin
-    region = model.fusion.region(coarse) if config.decode == "fused" else None
+    stored = {name: settings[name] for name in PruneRule._fields if name in settings}
+    rule = PruneRule.from_config(config)._replace(**stored)
+    rule = rule if margin is None else rule._replace(margin=margin)
+    region = model.fusion.region(coarse, rule) if config.decode == "fused" else None
     scores = model.fusion.scores(fine, coarse, region if config.prune else None)[0]
-    config.prune_mu, config.prune_alpha, config.prune_margin = before
     bounds = cells + cells.new_tensor([0, 1])
     step = duration / config.num_clips
     moments = bounds.float() * step if entry.get("space") == "seconds" else bounds.double()

@@ -36,6 +36,18 @@ class Region(NamedTuple):
     last: torch.Tensor
 
 
+class PruneRule(NamedTuple):
+    """From a gain of ``mu`` on outside cells are damped, above ``alpha`` dropped; ``margin`` cells of tolerance."""
+
+    mu: float
+    alpha: float
+    margin: int
+
+    @classmethod
+    def from_config(cls, config: CLEARConfig) -> "PruneRule":
+        return cls(config.prune_mu, config.prune_alpha, config.margin)
+
+
 class CLEARFusion(ComputedBuffers):
     """Fused scores of the P cells of the map.
 
@@ -75,18 +87,22 @@ class CLEARFusion(ComputedBuffers):
         last = 1 if self.config.tick_convention == "inclusive" else 0
         return (self.ticks + self.ticks.new_tensor([0, last])).to(dtype) / self.config.num_clips
 
-    def region(self, coarse: torch.Tensor) -> Region:
-        """(R, T) coarse scores on the scale of an IoU -> where to look."""
+    def region(self, coarse: torch.Tensor, rule: PruneRule | None = None) -> Region:
+        """(R, T) coarse scores on the scale of an IoU -> where to look.
+
+        Args:
+            rule: default the configuration's.
+        """
+        rule = rule or PruneRule.from_config(self.config)
         prefix, suffix = coarse.chunk(2, dim=1)
         whole = (prefix[:, -1] + suffix[:, 0]) / 2
         (best_prefix, end), (best_suffix, start) = prefix.max(1), suffix.max(1)
         end, start = self.cells[self.prefix[end], 1], self.cells[self.suffix[start], 0]
         gain = (torch.maximum(best_prefix, best_suffix) - whole) / whole.abs().clamp(min=LEAST_SCORE)
-        damped = (start <= end) & (gain >= self.config.prune_mu)
+        damped = (start <= end) & (gain >= rule.mu)
         factor = torch.where(damped, DAMPING, 1.0).to(coarse.dtype)
-        factor = factor.masked_fill(damped & (gain > self.config.prune_alpha), 0)
-        margin = self.config.margin
-        first, last = (start - margin).clamp(min=0), (end + margin).clamp(max=self.config.num_clips - 1)
+        factor = factor.masked_fill(damped & (gain > rule.alpha), 0)
+        first, last = (start - rule.margin).clamp(min=0), (end + rule.margin).clamp(max=self.config.num_clips - 1)
         return Region(start, end, gain, factor, first, last)
 
     def scores(self, fine: torch.Tensor, coarse: torch.Tensor, region: Region | None) -> torch.Tensor:

@@ -254,9 +254,9 @@ class MaskedMapConv(ComputedBuffers):
         return {f"count_{k}": torch.from_numpy(count.copy()) for k, count in enumerate(self.geometry.counts)}
 
     def masked_weights(self, dtype: torch.dtype) -> list[torch.Tensor]:
-        """Of each layer the map 1 / count, 0 where there are no valid inputs."""
+        """Of each layer the map 1 / count, 0 where there are no valid inputs; rounded to float32 as published."""
         counts = [getattr(self, f"count_{k}") for k in range(len(self.layers))]
-        return [(count > 0) / count.clamp(min=1).to(dtype) for count in counts]
+        return [((count > 0) / count.clamp(min=1).float()).to(dtype) for count in counts]
 
     def forward(
         self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None

@@ -8,10 +8,11 @@ import torch
 
 from ...configuration import WordVectorConfig
 from ...errors import ModelError
+from ...layers.proposals import ProposalGrid
 from ...moments import clip_moments, temporal_iou, temporal_nms
 from ..conversion import load_official_weights
 from .configuration_clear import CLEARConfig
-from .decoding_clear import PruneRule
+from .decoding_clear import CLEARFusion, PruneRule
 from .modeling_clear import CLEARForVideoGrounding, CLEAROutput
 
 # ``net.0`` and ``net.3`` are the two convolutions of a temporal block under a second name.
@@ -129,17 +130,36 @@ def _joined(state_dict: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 def golden_batch(
     inputs: Mapping[str, torch.Tensor], config: CLEARConfig
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Official batch -> ours: one query a video, lengths become a mask, seconds become fractions."""
+    """Official batch -> ours: one query a video, lengths become a mask, seconds become fractions.
+
+    Returns:
+        The batch of the contract with ``labels`` and ``durations``, and targets as the published data pipeline rounds
+        them: in float32 seconds for the map, in seconds with 1e-7 beside the hull for the ranges.
+    """
     embeds = inputs["query_features"].unsqueeze(1)
-    durations = inputs["durations"].double()
+    durations, moments = inputs["durations"].double(), inputs["moments"].double()[:, None]
+    grid, fusion = ProposalGrid(config.num_clips, config.pooling_counts), CLEARFusion(config)
+    cells, ticks = (
+        fractions.double() * durations[:, None, None]
+        for fractions in (grid.moments(torch.float64), fusion.tick_moments(torch.float64))
+    )
+    iou = temporal_iou(moments.float(), cells.float()).unsqueeze(1)
+    overlap = torch.minimum(moments, ticks)[..., 1] - torch.maximum(moments, ticks)[..., 0]
+    hull = torch.maximum(moments, ticks)[..., 1] - torch.minimum(moments, ticks)[..., 0]
+    targets = {
+        "iou2d": iou,
+        "fine": ((iou - config.min_iou) / (config.max_iou - config.min_iou)).clamp(0, 1),
+        "coarse": (overlap.clamp(min=0) / (hull + 1e-7)).float().unsqueeze(1),
+    }
+    dtype = inputs["video_features"].dtype
     batch = {
         "video_features": inputs["video_features"],
         "inputs_embeds": embeds,
         "attention_mask": torch.arange(embeds.shape[2]) < inputs["query_lengths"][:, None, None],
-        "labels": (inputs["moments"].double() / durations[:, None]).unsqueeze(1),
+        "labels": moments / durations[:, None, None],
         "durations": durations,
     }
-    return batch, {}
+    return batch, {name: target.to(dtype) for name, target in targets.items()}
 
 
 def golden_outputs(

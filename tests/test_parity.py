@@ -17,7 +17,7 @@ from hf_vtg.parity.session import set_mode, without_dropout
 
 from .toy_golden import write_toy
 
-FOLDERS = ("mmn/dev", "mmn/dev/multiscale", "mmn/curve")
+FOLDERS = ("clear/dev", "mmn/dev", "mmn/dev/multiscale", "mmn/curve")
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +429,7 @@ def test_summary_counts_failures():
 
 @pytest.mark.needs_shared
 @pytest.mark.parametrize("name", FOLDERS)
-def test_published_code_of_mmn(shared, name):
+def test_published_code(shared, name):
     report = check_folder(shared / "golden" / name)
     assert not report.failures(), [(row.group, row.name, row.diff, row.bound, row.note) for row in report.failures()]
     assert report.count(COMPARED) > 400
@@ -437,7 +437,11 @@ def test_published_code_of_mmn(shared, name):
 
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(
-    ("name", "kind"), [*(("mmn/dev/multiscale", kind) for kind in ("weight", "mask", "flag")), ("mmn/curve", "weight")]
+    ("name", "kind"),
+    [
+        *((name, kind) for name in ("clear/dev", "mmn/dev/multiscale") for kind in ("weight", "mask", "flag")),
+        ("mmn/curve", "weight"),
+    ],
 )
 def test_mutations_of_the_published_folders_are_caught(shared, name, kind):
     folder = shared / "golden" / name

@@ -240,9 +240,7 @@ class MaskedMapConv(ComputedBuffers):
         self.padding = (kernel_size - 1) * num_layers // 2
         self.kernel_size = kernel_size
         self.has_norm = norm
-        self.geometry = map_geometry(
-            grid.num_clips, grid.pooling_counts, kernel_size, num_layers, interior=interior
-        )
+        self.geometry = map_geometry(grid.num_clips, grid.pooling_counts, kernel_size, num_layers, interior=interior)
         self.layers = nn.ModuleList(
             MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding, norm)
             for k in range(num_layers)

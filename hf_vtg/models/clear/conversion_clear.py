@@ -1,4 +1,4 @@
-"""Official CLEAR checkpoints, configurations and batches (Huyp777/CSUN) into ours, and our outputs into their layout."""
+"""Official CLEAR checkpoints, configurations and batches (Huyp777/CSUN) into ours, our outputs into their layout."""
 
 import re
 from collections.abc import Mapping
@@ -211,7 +211,10 @@ def golden_outputs(
     iou = _whole_map(model, inputs, targets["iou2d"])
     least, most = model.config.min_iou, model.config.max_iou
     scaled = ((iou - least) / (most - least)).clamp(0, 1)
-    return tensors | {"target.iou2d": iou, "target.fine": torch.where(full, grid.to_map(targets["fine"])[:, 0], scaled)}
+    return tensors | {
+        "target.iou2d": iou,
+        "target.fine": torch.where(full, grid.to_map(targets["fine"])[:, 0], scaled),
+    }
 
 
 def _masks(model: CLEARForVideoGrounding) -> tuple[torch.Tensor, torch.Tensor]:
@@ -220,9 +223,7 @@ def _masks(model: CLEARForVideoGrounding) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(grid.to_map(mask.to(torch.uint8)).bool() for mask in (torch.ones_like(interior), interior))
 
 
-def _whole_map(
-    model: CLEARForVideoGrounding, inputs: Mapping[str, torch.Tensor], iou: torch.Tensor
-) -> torch.Tensor:
+def _whole_map(model: CLEARForVideoGrounding, inputs: Mapping[str, torch.Tensor], iou: torch.Tensor) -> torch.Tensor:
     """(B, N, N) IoU of every cell on and above the diagonal; ``iou`` (B, 1, P) is that of the map's own cells."""
     size = model.config.num_clips
     cell = torch.arange(size, dtype=torch.float64)

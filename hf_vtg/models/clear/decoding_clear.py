@@ -13,8 +13,9 @@ from ...layers.buffers import ComputedBuffers
 from ...layers.proposals import proposal_cells
 from .configuration_clear import CLEARConfig
 
-# On the outside cells of a moderate gain (the code multiplies the inside by ten), and the least of a whole-video score.
+# Factor on the outside cells at a moderate gain (the code multiplies the inside by ten).
 DAMPING = 0.1
+# The gain is relative to at least this score of the whole video.
 LEAST_SCORE = 1e-6
 
 
@@ -136,4 +137,3 @@ class CLEARFusion(ComputedBuffers):
         filled = torch.zeros_like(fine).index_copy(1, self.prefix, prefix)
         filled = torch.maximum(filled, torch.zeros_like(fine).index_copy(1, self.suffix, suffix))
         return torch.where(self.boundary & ~self.corner, filled, torch.maximum(fine, filled))
-

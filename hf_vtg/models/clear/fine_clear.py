@@ -104,26 +104,26 @@ class CLEARFineBranch(ComputedBuffers):
     def logits(self, fused: torch.Tensor, grid: ProposalGrid) -> torch.Tensor:
         """(R, P + 2, C) -> (R, P) logits, -inf where the branch scores nothing."""
         padding = self.map_conv.padding
+        inner = slice(padding, padding + grid.num_clips)
         parts = []
-        for rows in self._chunks(fused, self.lookup.numel()):
+        for rows in fused.split(self._rows_at_once(fused, self.lookup.numel())):
             padded = self._padded_map(rows)
             if self.map_conv.implementation == "dense":
-                inner = slice(padding, padding + grid.num_clips)
                 hidden = self.map_conv.forward_dense(padded[..., inner, inner])
             else:
                 hidden = self.map_conv.forward_strips(padded)
             parts.append(self.predictor(grid.from_map(hidden).transpose(1, 2)).squeeze(-1))
         return torch.cat(parts).masked_fill(~self.scored, -torch.inf)
 
-    def window_logits(
-        self, fused: torch.Tensor, grid: ProposalGrid, starts: torch.Tensor, size: int
-    ) -> torch.Tensor:
-        """As :meth:`logits` for the cells from clip ``starts`` (R,) to ``starts + size - 1``, -inf elsewhere; only what
-        these cells need is convolved."""
+    def window_logits(self, fused: torch.Tensor, grid: ProposalGrid, starts: torch.Tensor, size: int) -> torch.Tensor:
+        """:meth:`logits` of the cells from clip ``starts`` (R,) to ``starts + size - 1``, -inf elsewhere.
+
+        Only what these cells need is convolved.
+        """
         reach = torch.arange(size + 2 * self.map_conv.padding, device=starts.device)
+        at_once = self._rows_at_once(fused, len(reach) ** 2)
         parts = []
-        chunks = zip(*(self._chunks(x, len(reach) ** 2, fused) for x in (fused, starts)), strict=True)
-        for rows, first in chunks:
+        for rows, first in zip(fused.split(at_once), starts.split(at_once), strict=True):
             index = first[:, None] + reach
             positions = self.lookup[index[:, :, None], index[:, None, :]]
             hidden = self.map_conv.forward_windows(self._gather(rows, positions), first)
@@ -140,11 +140,11 @@ class CLEARFineBranch(ComputedBuffers):
             return strips_area(self.map_conv.geometry.eval)
         return strips_area(window_geometry(size, self.map_conv.kernel_size, len(self.map_conv.layers)))
 
-    def _chunks(self, rows: torch.Tensor, positions: int, fused: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    @staticmethod
+    def _rows_at_once(fused: torch.Tensor, positions: int) -> int:
         if torch.is_grad_enabled():
-            return (rows,)
-        width = (rows if fused is None else fused).shape[-1]
-        return rows.split(max(1, CHUNK // (positions * width)))
+            return max(1, len(fused))
+        return max(1, CHUNK // (positions * fused.shape[-1]))
 
     def _padded_map(self, fused: torch.Tensor) -> torch.Tensor:
         rows = fused.index_select(1, self.lookup.flatten())

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ModelError
-from . import hscnet, mmn
+from . import clear, hscnet, mmn
 from .recipe import TEXT_MODEL, LossStage, Recipe
 
 __all__ = ["RECIPES", "TEXT_MODEL", "LossStage", "Recipe", "get_recipe", "official_recipe"]
 
 # One line a method.
 METHOD_RECIPES = {
+    "clear": clear,
     "hscnet": hscnet,
     "mmn": mmn,
 }

@@ -12,6 +12,7 @@ from .configuration import VideoGroundingConfig, WordVectorConfig
 from .errors import HFVTGError
 from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
 from .models.clear import CLEARConfig, CLEARForVideoGrounding
+from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .pipeline import VideoGroundingPipeline, register_pipeline
@@ -41,6 +42,8 @@ __all__ = [
     "HFVTGError",
     "HSCNetConfig",
     "HSCNetForVideoGrounding",
+    "HiSAConfig",
+    "HiSAForVideoGrounding",
     "MMNConfig",
     "MMNForVideoGrounding",
     "VideoGroundingConfig",

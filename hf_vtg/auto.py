@@ -15,6 +15,7 @@ from .models.dual_encoders import (
     Siglip2ForVideoGrounding,
     SiglipForVideoGrounding,
 )
+from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .models.tvp import TvpSteps
@@ -23,6 +24,7 @@ from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 # One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
 METHODS = {
     "clear": (CLEARConfig, CLEARForVideoGrounding),
+    "hisa": (HiSAConfig, HiSAForVideoGrounding),
     "hscnet": (HSCNetConfig, HSCNetForVideoGrounding),
     "mmn": (MMNConfig, MMNForVideoGrounding),
 }

@@ -26,6 +26,18 @@ class TestCLEAR(VideoGroundingModelTester):
     }
 
 
+class TestHiSA(VideoGroundingModelTester):
+    method = "hisa"
+    tiny_fields = {
+        "feature_dim": 10,
+        "hidden_size": 6,
+        "head_hidden_size": 7,
+        "query_lstm_bias": True,
+        "num_candidates": 40,
+    }
+    zero_gradients = ("attention.score.bias", "start_head.2.bias", "end_head.2.bias", "inside_head.2.bias")
+
+
 class TestHSCNet(VideoGroundingModelTester):
     method = "hscnet"
     tiny_fields = {

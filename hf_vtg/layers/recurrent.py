@@ -12,13 +12,23 @@ class PackedRecurrent(nn.Module):
 
     Args:
         kind: ``"lstm"`` or ``"gru"``.
-        input_size, hidden_size, num_layers, bidirectional: as in torch.
+        input_size, hidden_size, num_layers, bidirectional, bias: as in torch.
     """
 
-    def __init__(self, kind: str, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False):
+    def __init__(
+        self,
+        kind: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        bias: bool = True,
+    ):
         super().__init__()
         recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
-        self.rnn = recurrent(input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
+        self.rnn = recurrent(
+            input_size, hidden_size, num_layers, bias=bias, batch_first=True, bidirectional=bidirectional
+        )
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(R, L, E) states and (R, L) mask -> (R, L, H) states, zeros at padding.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ModelError
-from . import clear, hscnet, mmn
+from . import clear, hisa, hscnet, mmn
 from .recipe import TEXT_MODEL, LossStage, Recipe
 
 __all__ = ["RECIPES", "TEXT_MODEL", "LossStage", "Recipe", "get_recipe", "official_recipe"]
@@ -13,6 +13,7 @@ __all__ = ["RECIPES", "TEXT_MODEL", "LossStage", "Recipe", "get_recipe", "offici
 # One line a method.
 METHOD_RECIPES = {
     "clear": clear,
+    "hisa": hisa,
     "hscnet": hscnet,
     "mmn": mmn,
 }

@@ -11,9 +11,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hf_vtg.benchmarks import feature_files
+from hf_vtg.benchmarks.feature_presets import FEATURE_PRESETS
 from hf_vtg.benchmarks.feature_store import FeatureStore, MissingFeatureError, write_feature_store
+from hf_vtg.benchmarks.inspection import inspect_features
 from hf_vtg.errors import FeatureError, HFVTGError
 from hf_vtg.video.features import FeatureSpec
+
+from .script_loading import load_script
 
 h5py = pytest.importorskip("h5py")
 SPEC = FeatureSpec(backbone="toy", fps=2.0, window=1, stride=1, dim=6)
@@ -311,3 +315,63 @@ def test_real_files(shared):
     lengths = {video_id: len(store[video_id]) for video_id in store}
     assert lengths == {"3MSZA": 62, "v_TpB_zMG3XBA": 328, "v_ZNVhz7ctTq0": 28, "women_long_jump": 71}
     assert store.dim == 1024
+
+
+def test_published_layouts_by_name(tmp_path):
+    """One file of all videos, and a folder of files, of each preset; ids are those of the annotations."""
+    rng = np.random.default_rng(0)
+    for name, preset in FEATURE_PRESETS.items():
+        stem = {"activitynet_captions": "v_0123456789a", "tacos": "s1-d1", "charades_sta": "AO8RW"}[preset.benchmark]
+        array = rng.standard_normal((3, preset.spec.dim)).astype(np.float32)
+        wanted = {stem + preset.id_suffix: array}
+        key = (preset.key_template or "{video_id}").format(video_id=stem + preset.id_suffix)
+        path = hdf5(tmp_path / f"{name}.h5", {key: array})
+        folders = [tmp_path / f"{name}_{kind}" for kind in ("npy", "h5", "safetensors")]
+        for folder in folders:
+            folder.mkdir()
+        np.save(folders[0] / f"{stem}.npy", array)
+        hdf5(folders[1] / f"{stem}.h5", {"feature": array})
+        write_feature_store(folders[2] / f"{stem}.safetensors", {"features": array}.items())
+        for given in (path, *folders):
+            store = FeatureStore(given, preset=name)
+            assert_same(store, wanted)
+            assert store.spec == preset.spec and store.dim == preset.spec.dim
+        narrow = hdf5(tmp_path / f"{name}_narrow.h5", {key: array[:, :7]})
+        with pytest.raises(FeatureError, match=f"width 7, their spec says {preset.spec.dim}"):
+            FeatureStore(narrow, preset=name)[stem + preset.id_suffix]
+    flat = hdf5(tmp_path / "flat.h5", {"v_0123456789a": array})
+    with pytest.raises(FeatureError, match="fits key_template '{video_id}/c3d_features'"):
+        len(FeatureStore(flat, preset="activitynet_c3d"))
+    with pytest.raises(FeatureError, match="did you mean 'tacos_c3d'"):
+        FeatureStore(flat, preset="tacos-c3d")
+    both = hdf5(tmp_path / "both.h5", {"s1-d1": array, "s1-d1.avi": array})
+    with pytest.raises(FeatureError, match=r"both 's1-d1' and 's1-d1\.avi'"):
+        len(FeatureStore(both, preset="tacos_c3d"))
+    other = hdf5(tmp_path / "specified.h5", wanted)
+    (tmp_path / "specified.h5.feature_spec.json").write_text(json.dumps(SPEC.to_dict()))
+    with pytest.raises(FeatureError, match="features of another kind"):
+        FeatureStore(other, preset="charades_i3d").spec  # noqa: B018
+
+
+def test_inspection_counts_what_is_there(tmp_path, capsys):
+    clips = {"a": np.ones((10, 4)), "b": np.ones((20, 4)), "nan": np.full((5, 4), np.nan), "wide": np.ones((4, 6))}
+    clips["b"][3] = 0
+    path = hdf5(tmp_path / "f.h5", {**clips, "flat": np.ones(3)})
+    rows = [{"video_id": "a", "duration": 5.0}, {"video_id": "b", "duration": 20.0}, {"video_id": "c", "duration": 1}]
+    report = inspect_features(FeatureStore(path), {"test": rows})
+    assert report.dims == {4: 3, 6: 1} and sorted(report.lengths) == [4, 5, 10, 20] and report.zero_rows == 1
+    assert report.with_nan == ["nan"] and list(report.unreadable) == ["flat"] and not report.is_sound
+    assert (report.coverage["test"].found, report.coverage["test"].missing) == (2, ("c",))
+    assert report.clip_seconds["test"].tolist() == [0.5, 1.0]
+    text = str(report)
+    for part in ("4 (3 videos), 6 (1 videos)", "NaN or infinity: 1 (nan)", "2 of 3 videos; missing: 1 (c)"):
+        assert part in text
+    script = load_script("inspect_features")
+    assert script.main([str(path)]) == 1 and "unreadable: 1 (flat)" in capsys.readouterr().out
+    assert script.main([str(tmp_path / "none.h5")]) == 2 and "does not exist" in capsys.readouterr().err
+    annotations = tmp_path / "test.jsonl"
+    line = {"video_id": "a", "duration": 5.0, "sentences": ["x"], "moments": [[0, 1]]}
+    annotations.write_text(json.dumps(line) + "\n")
+    good = hdf5(tmp_path / "good.h5", {"a": clips["a"]})
+    assert script.main([str(good), "--benchmark", "jsonl", "--annotations", str(annotations)]) == 0
+    assert "test: 1 of 1 videos" in capsys.readouterr().out

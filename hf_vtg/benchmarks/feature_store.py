@@ -15,6 +15,7 @@ from ..cache import atomic_path
 from ..errors import FeatureError, HFVTGError
 from ..video.features import FeatureSpec
 from .feature_files import WRITERS, FeatureFile, is_video_file, open_features, sidecar_spec
+from .feature_presets import feature_preset
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +58,28 @@ class FeatureStore(Mapping[str, np.ndarray]):
         spec: what the features are; default what is stored: in the file (``feature_spec``: HDF5 attribute, npz array
             ``__feature_spec__``, safetensors metadata) or beside it (``FILE.feature_spec.json``,
             ``feature_spec.json``), as JSON of :class:`FeatureSpec`.
+        preset: name of a published set of features (:data:`FEATURE_PRESETS`), which says all of this.
 
     Raises:
-        FeatureError: unreadable file, two different known specs; when reading, an id that is missing (also a
-            KeyError), not (T, D), of another width than the rest, or not finite.
+        FeatureError: unreadable file, unknown preset, two different known specs; when reading, an id that is missing
+            (also a KeyError), not (T, D), of another width than the rest, or not finite.
     """
 
-    def __init__(self, path: str | os.PathLike, key_template: str | None = None, spec: FeatureSpec | None = None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        key_template: str | None = None,
+        spec: FeatureSpec | None = None,
+        preset: str | None = None,
+    ):
         self.path = Path(path).expanduser()
+        self._id_suffix = ""
+        if preset is not None:
+            published = feature_preset(preset)
+            spec = spec or published.spec
+            self._id_suffix = published.id_suffix
+            if key_template is None and not self.path.is_dir():
+                key_template = published.key_template
         if key_template is not None and key_template.count("{video_id}") != 1:
             raise FeatureError(f"key_template {key_template!r} must contain '{{video_id}}' once")
         self.key_template = key_template
@@ -155,13 +170,21 @@ class FeatureStore(Mapping[str, np.ndarray]):
     def _names(self) -> dict[str, str]:
         """Video id -> name inside the file."""
         if self._index is None:
-            self._index = self._build_index()
+            self._index = self._with_suffix(self._build_index())
             if not self._index:
                 there = ", ".join(list(self._file().names(""))[:5]) or "nothing"
                 raise FeatureError(
                     f"{self.path} holds no video that fits key_template {self.key_template!r}; it holds {there}"
                 )
         return self._index
+
+    def _with_suffix(self, index: dict[str, str]) -> dict[str, str]:
+        suffix = self._id_suffix
+        completed = {name if name.endswith(suffix) else name + suffix: where for name, where in index.items()}
+        if len(completed) < len(index):
+            twice = next(name for name in index if name + suffix in index)
+            raise FeatureError(f"{self.path} holds both {twice!r} and {twice + suffix!r}: remove one")
+        return completed
 
     def _build_index(self) -> dict[str, str]:
         file = self._file()
@@ -185,16 +208,26 @@ class FeatureStore(Mapping[str, np.ndarray]):
                 index[match[1]] = full
         return index
 
+    def read_unchecked(self, video_id: str) -> np.ndarray:
+        """The array as it is in the file, for inspection. FeatureError if it is missing or cannot be read."""
+        name = self._names().get(video_id)
+        if name is None:
+            raise MissingFeatureError(self._missing_message(video_id))
+        return np.asarray(self._raw(video_id, name)[0])
+
     def _read(self, video_id: str, name: str) -> tuple[np.ndarray, dict[str, Any] | None]:
         """The checked features, and the spec that is stored with this video alone."""
+        array, own_spec = self._raw(video_id, name)
+        return checked_features(array, f"features of {video_id!r} in {self.path}"), own_spec
+
+    def _raw(self, video_id: str, name: str) -> tuple[Any, dict[str, Any] | None]:
         where = f"features of {video_id!r} in {self.path}"
         try:
-            array, own_spec = self._file().read(name)
+            return self._file().read(name)
         except HFVTGError as error:
             raise FeatureError(f"{where}: {error}") from error
         except Exception as error:
             raise FeatureError(f"{where} cannot be read: {error}") from error
-        return checked_features(array, where), own_spec
 
     def _expected_width(self) -> tuple[int, str]:
         if self._dim is None:

@@ -204,16 +204,22 @@ def golden_decoded(
         tensors: outputs of a forward run, which are decoded too.
     """
     made: dict[str, Any] = _decoded_pairs(tensors) if "prob_start" in tensors else {}
-    files = [e["file"] for e in folder.entries("decoding") if e["file"].endswith(".safetensors")]
-    for file in dict.fromkeys(files):
-        stored = folder.tensors(file)
+    files = dict.fromkeys(entry["file"] for entry in folder.entries("decoding"))
+    tables = [folder.json(file) for file in files if file.endswith(".json")]
+    for file in files:
+        stored = folder.tensors(file) if file.endswith(".safetensors") else {}
         for benchmark in {name.partition(".")[0] for name in stored}:
             fields = {n.partition(".")[2]: t for n, t in stored.items() if n.startswith(f"{benchmark}.")}
-            made |= {f"{benchmark}.{name}": value for name, value in _decoded_benchmark(benchmark, fields).items()}
+            asked = {name: value for table in tables for name, value in table.get(benchmark, {}).items()}
+            values = _decoded_benchmark(benchmark, fields, asked)
+            made |= {f"{benchmark}.{name}": value for name, value in values.items()}
     return made
 
 
-def _decoded_benchmark(benchmark: str, fields: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _decoded_benchmark(
+    benchmark: str, fields: Mapping[str, torch.Tensor], asked: Mapping[str, Any]
+) -> dict[str, torch.Tensor | float | str]:
+    """Moments, IoU and metrics; ``asked`` holds the thresholds of each recall as its keys."""
     clip = {
         "charades_sta": lambda: fields["factor"] / fields["fps"],
         "anet_cap": lambda: fields["duration"] / fields["lengths"],
@@ -226,9 +232,9 @@ def _decoded_benchmark(benchmark: str, fields: Mapping[str, torch.Tensor]) -> di
     ranked = iou.unsqueeze(1).numpy()
     made["mIoU"] = mean_iou(ranked) / 100
     for name, decimals in (("recall_rounded2", 2), ("recall_unrounded", None)):
-        for tenths in range(1, 10):
-            recall = recall_at_iou(ranked, 1, tenths / 10, inclusive=True, round_iou=decimals)
-            made[f"{name}.{tenths / 10}"] = recall
+        for threshold in asked.get(name, ()):
+            recall = recall_at_iou(ranked, 1, float(threshold), inclusive=True, round_iou=decimals)
+            made[f"{name}.{threshold}"] = recall
     return made
 
 

@@ -7,6 +7,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAuto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from .configuration import WordVectorConfig
+from .folders import loading
 from .models.clear import CLEARConfig, CLEARForVideoGrounding
 from .models.dual_encoders import (
     ChineseCLIPForVideoGrounding,
@@ -48,6 +49,12 @@ class AutoModelForVideoGrounding(_BaseAutoModelClass):
     """``from_pretrained`` and ``from_config`` of any registered grounding model."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, _ModelNames())
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers; ModelError for what is no grounding model."""
+        with loading(pretrained_model_name_or_path, "a grounding model"):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
 def register_methods() -> None:

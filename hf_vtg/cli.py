@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 
-from .errors import HFVTGError, ModelError
-from .pipeline import DEFAULT_MODEL, TASK
+from .errors import HFVTGError
+from .pipeline import DEFAULT_MODEL, load_pipeline
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,17 +38,7 @@ def _add_ground(commands) -> None:
 
 
 def _ground(options) -> int:
-    from transformers import pipeline
-
-    try:
-        pipe = pipeline(TASK, model=options.model)
-    except Exception as error:
-        # transformers raises half a dozen types here, for what is one mistake of the user.
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(
-            f"{options.model} cannot be loaded as a grounding model: {reason} "
-            "Give the folder of a trained model (train.py's --output_dir), or its id on the Hub."
-        ) from error
+    pipe = load_pipeline(options.model)
     answers = pipe(options.video, options.query, top_k=options.top_k, backbone=options.backbone, progress=True)
     if options.json:
         print(json.dumps([{"query": q, "moments": m} for q, m in zip(options.query, answers, strict=True)], indent=2))

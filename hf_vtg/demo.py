@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import pipeline
 
 from .cache import atomic_path
 from .errors import HFVTGError
 from .moments import temporal_iou
-from .pipeline import DEFAULT_MODEL, TASK
+from .pipeline import DEFAULT_MODEL, load_pipeline
 from .visualization import plot_timeline
 
 NUM_QUERIES = 5
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         video, queries, truth = options.video, options.query, None
     else:
         video, queries, truth = render(options)
-    pipe = pipeline(TASK, model=options.model)
+    pipe = load_pipeline(options.model)
     encoded = pipe.encode(video, backbone=options.backbone)
     answers = pipe(encoded, queries)
     rows = [

@@ -25,5 +25,9 @@ class ModelError(HFVTGError):
     """A model, configuration or checkpoint breaks the contract."""
 
 
+class StorageError(HFVTGError, OSError):
+    """A file cannot be written: no room, no permission, or something in the way."""
+
+
 class HubError(HFVTGError):
     """Something could not be uploaded to the Hub, or fetched from the network."""

@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration import VideoGroundingConfig
 from .errors import ModelError
+from .folders import SavedInFolder
 from .hub import PushesToHub
 from .layers.buffers import ComputedBuffers
 from .layers.text import WordVectorTable, load_text_model
@@ -199,7 +200,7 @@ class GroundingSteps:
             raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
 
 
-class VideoGroundingPreTrainedModel(PushesToHub, GroundingSteps, PreTrainedModel):
+class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, PreTrainedModel):
     """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
 
     The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose
@@ -227,6 +228,25 @@ class VideoGroundingPreTrainedModel(PushesToHub, GroundingSteps, PreTrainedModel
     def __init__(self, config: VideoGroundingConfig):
         super().__init__(config)
         self.loss_weights: dict[str, float] = dict(self.default_loss_weights())
+        self._drawn: dict[str, int] = {}
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any):
+        """As in transformers: weights that the checkpoint lacks are drawn anew and reported (``random_weights``).
+
+        Raises:
+            ModelError: it is no folder or repository of such a model, or a damaged one.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        tensors = model.state_dict(keep_vars=True)
+        absent = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+        model._drawn = {name: tensors[name]._version for name in sorted(absent & tensors.keys())}
+        return (model, info) if output_loading_info else model
+
+    def random_weights(self) -> list[str]:
+        """Names of the weights that the checkpoint lacked and that no training or loading has written since."""
+        tensors = self.state_dict(keep_vars=True)
+        return [name for name, version in self._drawn.items() if tensors[name]._version == version]
 
     def default_loss_weights(self) -> dict[str, float]:
         """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""

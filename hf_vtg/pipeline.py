@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from transformers import AutoProcessor, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .auto import AutoModelForVideoGrounding
 from .errors import FeatureError, ModelError, QueryError, VideoError
+from .folders import loading
 from .hub import PushesToHub
 from .modeling import VideoGroundingOutput
 from .processing import VideoGroundingProcessor
@@ -55,6 +57,13 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                     "VideoGroundingProcessor: VideoGroundingProcessor.from_model_config(model.config, tokenizer)."
                 )
             self.processor = self.model.wrap_processor(self.processor)
+        random = self.model.random_weights() if hasattr(self.model, "random_weights") else []
+        if random:
+            raise ModelError(
+                f"The checkpoint {self.model.name_or_path!r} lacks {len(random)} weights of "
+                f"{type(self.model).__name__} ({', '.join(random[:5])}): its answers would be random. Give a complete "
+                "checkpoint, or train the model first."
+            )
 
     def _sanitize_parameters(self, top_k=None, nms_threshold=None, **kwargs):
         unknown = set(kwargs) - set(ENCODING)
@@ -258,6 +267,22 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         finally:
             if registered is not None:
                 type(self)._registered_impl = registered
+
+
+def load_pipeline(model: str | Path, **options: Any) -> VideoGroundingPipeline:
+    """``transformers.pipeline("video-grounding", model)``, with one error where the model cannot be loaded.
+
+    Args:
+        model: folder or Hub id.
+        options: device, dtype... as in ``transformers.pipeline``.
+
+    Raises:
+        ModelError: naming the folder, the cause and the remedy (``transformers.pipeline`` hides them in a traceback).
+    """
+    loaded = AutoModelForVideoGrounding.from_pretrained(str(model), dtype=options.pop("dtype", "auto"))
+    with loading(model, "a processor"):
+        processor = AutoProcessor.from_pretrained(str(model))
+    return pipeline(TASK, model=loaded, processor=processor, **options)
 
 
 def _is_video(item: Any) -> bool:

@@ -1,5 +1,6 @@
 """Features and sentences to the batch of the contract, and candidates back to moments in seconds."""
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from .feature_extraction import (
     resample_mean_bins,
     resample_stride,
 )
+from .folders import SavedInFolder
 from .hub import PushesToHub
 from .moments import clip_moments, temporal_nms, to_fractions, to_seconds
 from .sentences import nest_sentences, tokenize_sentences
@@ -36,7 +38,7 @@ PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words"
 TEXT_SETTINGS = ("word_pattern", "lowercase")
 
 
-class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
+class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
     """Features, sentences and, for training, moments -> batch; model outputs -> moments in seconds.
 
     Args:
@@ -86,7 +88,7 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
 
         Args:
             tokenizer: or WordVectors, whose tokenizer is then built with the settings ``word_pattern`` and
-                ``lowercase``.
+                ``lowercase``. It cuts sentences at the text model's number of positions.
             changes: settings that win over those of the configuration.
 
         Raises:
@@ -99,6 +101,10 @@ class VideoGroundingProcessor(PushesToHub, ProcessorMixin):
             raise ModelError(f"{type(config).__name__}: unknown processor settings {unknown}; known are {known}.")
         if isinstance(tokenizer, WordVectors):
             tokenizer = tokenizer.build_tokenizer(settings.get("word_pattern"), settings.get("lowercase", True))
+        positions = getattr(getattr(config, "text_config", None), "max_position_embeddings", None)
+        if positions is not None and tokenizer.model_max_length > positions:
+            tokenizer = copy.deepcopy(tokenizer)
+            tokenizer.model_max_length = positions
         extractor = VideoGroundingFeatureExtractor(
             feature_dim=config.feature_dim, feature_spec=feature_spec, **_pick(settings, FEATURE_SETTINGS)
         )

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 import datasets
 
-from ..cache import atomic_path, cache_root
+from ..cache import atomic_path, cache_root, cannot_write
 from ..errors import AnnotationError
 from .annotations import SplitReport, VideoAnnotation, clean, content_hash
 from .finding import ExpectedFiles, find_files
 
 logger = logging.getLogger(__name__)
+
+CACHE_REMEDY = "set HF_VTG_CACHE (or cache_dir) to a folder with room"
 
 REPORT_FILE = "annotation_report.json"
 FEATURES = datasets.Features(
@@ -61,6 +63,7 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
 
     Raises:
         AnnotationError: files missing or malformed, or an unknown version or config.
+        StorageError: the cache cannot be written.
     """
 
     BUILDER_CONFIG_CLASS = BenchmarkConfig
@@ -85,13 +88,18 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
             known = ", ".join(map(repr, self.ANNOTATION_VERSIONS))
             raise AnnotationError(f"{type(self).__name__} has no version {version!r}; known: {known}")
         self.files = self.find_files(data_dir)
-        super().__init__(
-            cache_dir=str(cache_dir or cache_root() / "datasets"),
-            config_name=config_name,
-            annotation_hash=content_hash(self.files),
-            annotation_version=version or None,
-            **kwargs,
-        )
+        root = str(cache_dir or cache_root() / "datasets")
+        annotation_hash = content_hash(self.files)
+        try:
+            super().__init__(
+                cache_dir=root,
+                config_name=config_name,
+                annotation_hash=annotation_hash,
+                annotation_version=version or None,
+                **kwargs,
+            )
+        except OSError as error:
+            raise cannot_write(root, error, CACHE_REMEDY) from error
 
     def find_files(self, data_dir: Any) -> dict[str, tuple[Path, ...]]:
         """The files of each split present."""
@@ -131,7 +139,11 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
             # datasets hides what went wrong in a file behind an error of its own
             if isinstance(error.__cause__, AnnotationError):
                 raise error.__cause__ from None
+            if isinstance(error.__cause__, OSError):
+                raise cannot_write(self.cache_dir, error.__cause__, CACHE_REMEDY) from error
             raise
+        except OSError as error:
+            raise cannot_write(self.cache_dir, error, CACHE_REMEDY) from error
         if not self._report_file().is_file():
             report = {split: report.to_dict() for split, report in self.report.items()}
             with atomic_path(self._report_file()) as path:

@@ -232,11 +232,15 @@ def sidecar_spec(path: Path) -> Spec:
 
 
 def write_hdf5(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping[str, Any] | None) -> None:
-    with import_h5py().File(path, "w") as file:
-        if spec is not None:
-            file.attrs[SPEC_KEY] = json.dumps(spec)
-        for name, array in items:
-            file.create_dataset(name, data=array)
+    try:
+        with import_h5py().File(path, "w") as file:
+            if spec is not None:
+                file.attrs[SPEC_KEY] = json.dumps(spec)
+            for name, array in items:
+                file.create_dataset(name, data=array)
+    except RuntimeError as error:
+        # HDF5 reports a write that fails while the file is closed in this way.
+        raise (OSError(str(error)) if "errno" in str(error) else error) from error
 
 
 def write_npz(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping[str, Any] | None) -> None:
@@ -251,9 +255,14 @@ def write_npz(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping
 
 
 def write_safetensors(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping[str, Any] | None) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    save_file(dict(items), path, metadata=None if spec is None else {SPEC_KEY: json.dumps(spec)})
+    arrays = dict(items)
+    try:
+        save_file(arrays, path, metadata=None if spec is None else {SPEC_KEY: json.dumps(spec)})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 WRITERS = {".h5": write_hdf5, ".hdf5": write_hdf5, ".npz": write_npz, ".safetensors": write_safetensors}

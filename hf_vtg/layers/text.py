@@ -38,8 +38,17 @@ class TextEncoder(nn.Module):
     ) -> torch.Tensor:
         if isinstance(self.model, WordVectorTable):
             return inputs_embeds if inputs_embeds is not None else self.model(input_ids)
+        self._check_length(attention_mask.shape[-1])
         inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         return self.model(**inputs, attention_mask=attention_mask.long()).last_hidden_state
+
+    def _check_length(self, tokens: int) -> None:
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if positions is not None and tokens > positions:
+            raise ModelError(
+                f"A sentence has {tokens} tokens, but {type(self.model).__name__} knows {positions} positions. "
+                f"Set the tokenizer's model_max_length to {positions}, or the processor's max_words."
+            )
 
     def set_word_vectors(self, table) -> None:
         """Copy (vocab_size, E) vectors into the table; see ``VideoGroundingPreTrainedModel.set_word_vectors``."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
-from ..cache import atomic_path
+from ..cache import atomic_path, cannot_write
 from ..errors import ModelError
 from ..hub import model_card, uploading
 from ..metrics import grounding_metrics
@@ -103,6 +104,16 @@ class VideoGroundingTrainer(Trainer):
             for name, value in output.losses.items():
                 self._loss_sums.setdefault(name, []).append(value)
         return (output.loss, output) if return_outputs else output.loss
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As in ``Trainer``; where it fails, the incomplete checkpoint is removed and earlier ones are unchanged."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError) as error:
+            # torch.save reports a full disk as RuntimeError.
+            folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(folder, ignore_errors=True)
+            raise cannot_write(folder, error) from error
 
     def push_to_hub(self, *args, **kwargs):
         """As in ``Trainer``: the output folder with a card of ours; raises HubError where it fails."""

@@ -14,6 +14,7 @@ from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
 from .models.clear import CLEARConfig, CLEARForVideoGrounding
 from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
+from .models.ianet import IANetConfig, IANetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .pipeline import VideoGroundingPipeline, register_pipeline
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
@@ -44,6 +45,8 @@ __all__ = [
     "HSCNetForVideoGrounding",
     "HiSAConfig",
     "HiSAForVideoGrounding",
+    "IANetConfig",
+    "IANetForVideoGrounding",
     "MMNConfig",
     "MMNForVideoGrounding",
     "VideoGroundingConfig",

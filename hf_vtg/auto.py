@@ -18,6 +18,7 @@ from .models.dual_encoders import (
 )
 from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
+from .models.ianet import IANetConfig, IANetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
 from .models.tvp import TvpSteps
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
@@ -27,6 +28,7 @@ METHODS = {
     "clear": (CLEARConfig, CLEARForVideoGrounding),
     "hisa": (HiSAConfig, HiSAForVideoGrounding),
     "hscnet": (HSCNetConfig, HSCNetForVideoGrounding),
+    "ianet": (IANetConfig, IANetForVideoGrounding),
     "mmn": (MMNConfig, MMNForVideoGrounding),
 }
 

@@ -50,6 +50,22 @@ class TestHSCNet(VideoGroundingModelTester):
     }
 
 
+class TestIANet(VideoGroundingModelTester):
+    method = "ianet"
+    prunes = True
+    tiny_fields = {
+        "feature_dim": 10,
+        "num_clips": 16,
+        "frame_size": 8,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_local_attention_heads": 2,
+        "num_blocks": 2,
+        "anchor_widths": [2, 5, 9],
+        "anchor_scale": 1.0,
+    }
+
+
 class TestMMN(VideoGroundingModelTester):
     method = "mmn"
     tiny_fields = {

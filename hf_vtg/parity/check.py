@@ -14,7 +14,7 @@ from .gradients import check_gradients
 from .losses import check_losses, loss_setting, weighting_of
 from .manifest import GoldenFolder
 from .method import hook
-from .mutate import Mutation, plan
+from .mutate import KINDS, Mutation, plan, plan_input
 from .session import Session, Setting
 
 
@@ -91,7 +91,7 @@ def plan_mutations(path: str | Path) -> dict[str, Mutation | str]:
     """For each kind of mutation, the one to try on this folder, or why none applies."""
     folder = GoldenFolder(path)
     if not folder.weights:
-        return dict.fromkeys(("weight", "mask", "flag"), "the folder has no weights")
+        return dict.fromkeys(KINDS, "the folder has no weights") | {"input": plan_input(folder)}
     session = Session(folder)
     if folder.manifest["kind"] == "curve":
         result = curve_probe(session)

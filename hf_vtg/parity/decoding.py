@@ -105,7 +105,7 @@ def _decode_entry(session: Session, entry: Mapping[str, Any]) -> dict[str, Any]:
     if own_hook:
         setting = Setting.of(runs[0], entry) if runs else None
         model = session.forward(setting).model if setting and folder.weights else None
-        return own_hook(model, entry, folder.tensors(runs[0]["outputs"]) if runs else {}, folder)
+        return own_hook(model, entry, folder.tensors(runs[0]["outputs"]) if runs else {}, session.read)
     if not hook(session.method, "golden_candidates") or not runs:
         return {}
     setting = Setting.of(runs[0], entry)

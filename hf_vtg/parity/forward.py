@@ -51,20 +51,10 @@ def _check_inputs(session: Session, run: Mapping[str, Any], report: Report) -> N
 def _check_given(session, run, report: Report, group: str, name: str, entry, groups: tuple[str, ...]) -> None:
     """What the processor makes of ``name`` against the tensor it must become, or the sample of it."""
     stored = session.folder.reference(run, entry["gives"])
-    ours = processed(session, run).get(name)
+    ours = session.processed(run).get(name)
     if ours is not None and ours.ndim == stored.ndim - 1 and groups:
         stored = stored[int(groups[0])]
     _compare(session, run, report, group, f"{name} gives {entry['gives']}", entry, groups, ours, stored)
-
-
-def processed(session: Session, run: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """What our processor makes of the run's ``processor_input`` tensors, by the method's hook."""
-    own_hook = hook(session.method, "golden_processed")
-    if not own_hook:
-        return {}
-    folder = session.folder
-    config = session.load(run["variant"], run.get("overrides")).config if folder.weights else None
-    return own_hook(config, folder.config, folder.tensors(run["inputs"]), folder)
 
 
 def _check_outputs(session: Session, run: Mapping[str, Any], report: Report) -> None:
@@ -94,7 +84,7 @@ def _candidates(session, run, setting: Setting, entry, groups, name: str, stored
     if step == "train_step":
         yield "", _state_after_training_step(session, setting, entry, groups), stored
     elif step == "processor" or run["mode"] == "processor":
-        yield "", processed(session, run).get(name), stored
+        yield "", session.processed(run).get(name), stored
     elif step == "decode" and ("from" in entry or "rows" in entry):
         ours = _decoded(session, run, setting, entry, groups, name, session.folder.tensors(run["outputs"]))
         yield "from stored", ours, stored

@@ -1,10 +1,13 @@
 """Deliberate errors: a check that does not notice them is blind."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from .manifest import GoldenFolder, find_entry, leaves
 
 KINDS = ("weight", "mask", "flag")
 
@@ -15,8 +18,10 @@ class Mutation:
 
     Args:
         kind: "weight" (one entry of one parameter of the loaded model is changed), "mask" (padding passes for real),
-            or "flag" (one field of the configuration takes its other value).
+            "flag" (one field of the configuration takes its other value), or, in folders without weights, "input"
+            (one tensor or list of numbers is read in reverse order).
         weight: (parameter name, flat index).
+        input: (file, tensor name or JSON path).
         mask: name of the batch's mask.
         flag: configuration field; values: the two it flips between.
     """
@@ -24,12 +29,15 @@ class Mutation:
     kind: str
     weight: tuple[str, int] | None = None
     mask: str | None = None
+    input: tuple[str, str] | None = None
     flag: str | None = None
     values: tuple[Any, Any] = (None, None)
 
     def __str__(self) -> str:
         if self.kind == "weight":
             return f"weight: entry {self.weight[1]} of {self.weight[0]} changed by a standard deviation"
+        if self.kind == "input":
+            return f"input: {self.input[1]} of {self.input[0]} reversed"
         if self.kind == "mask":
             return f"mask: {self.mask} dropped"
         return f"flag: {self.flag} flipped between {self.values[0]!r} and {self.values[1]!r}"
@@ -54,6 +62,48 @@ class Mutation:
         """Overrides with the flag at the value it does not have there; ``values[0]`` is the official one."""
         first, second = self.values
         return {**overrides, self.flag: first if overrides.get(self.flag, first) == second else second}
+
+
+class MutatedFolder:
+    """A golden folder as our side reads it, with its input mutated; what we compare with is read from the folder."""
+
+    def __init__(self, folder: GoldenFolder, mutation: Mutation):
+        self.folder = folder
+        self.file, self.name = mutation.input
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.folder, name)
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        found = self.folder.tensors(name)
+        return found | {self.name: found[self.name].flip(0)} if name == self.file else found
+
+    def json(self, name: str) -> Any:
+        content = self.folder.json(name)
+        if name == self.file:
+            content = copy.deepcopy(content)
+            part = content
+            for key in self.name.split("."):
+                part = part[int(key)] if isinstance(part, list) else part[key]
+            part.reverse()
+        return content
+
+
+def plan_input(folder: GoldenFolder) -> Mutation | str:
+    """The input to reverse in a folder without weights: its longest, or why there is none."""
+    lengths: dict[tuple[str, str], int] = {}
+    for run in folder.entries("forward"):
+        inputs = [e for e in folder.input_entries(run) if e.get("role") == "processor_input"]
+        for name, tensor in folder.tensors(run["inputs"]).items():
+            if find_entry(inputs, name) is not None and not torch.equal(tensor, tensor.flip(0)):
+                lengths[run["inputs"], name] = len(tensor)
+    for entry in folder.entries("decoding"):
+        if entry.get("role") == "input":
+            for path, _ in leaves(folder.json(entry["file"])):
+                above, _, index = path.rpartition(".")
+                if index.isdigit() and find_entry([entry], path) is not None:
+                    lengths[entry["file"], above] = int(index) + 1
+    return Mutation("input", input=max(lengths, key=lengths.get)) if lengths else "the folder has no input to reverse"
 
 
 def plan(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], flags: Mapping[str, Any]) -> dict[str, Any]:

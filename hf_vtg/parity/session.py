@@ -18,7 +18,7 @@ from ..modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
 from .comparing import Report, elementwise
 from .manifest import GoldenFolder, ParityError
 from .method import hook, load_method, one_sample, override_targets
-from .mutate import Mutation
+from .mutate import MutatedFolder, Mutation
 
 MODES = ("eval", "train", "bn_eval")
 
@@ -79,8 +79,11 @@ class Session:
     def __init__(self, folder: GoldenFolder, mutation: Mutation | None = None):
         self.folder = folder
         self.mutation = mutation
+        # What our side reads: the folder, unless an input of it is mutated.
+        self.read = MutatedFolder(folder, mutation) if mutation is not None and mutation.input else folder
         self._models: dict[tuple, VideoGroundingPreTrainedModel] = {}
         self._results: dict[Setting, Result] = {}
+        self._processed: dict[str, dict[str, torch.Tensor]] = {}
 
     @cached_property
     def method(self):
@@ -178,6 +181,15 @@ class Session:
         video = batch.get("video_mask")
         length = batch.get("source_length", None if video is None else video.sum(1))
         return result.model.build_targets(batch["labels"], sentences, video, length)
+
+    def processed(self, run: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """What our processor makes of the run's ``processor_input`` tensors, by the method's hook; cached."""
+        own_hook = hook(self.method, "golden_processed")
+        if own_hook and run["name"] not in self._processed:
+            config = self.load(run["variant"], run.get("overrides")).config if self.folder.weights else None
+            inputs = self.read.tensors(run["inputs"])
+            self._processed[run["name"]] = own_hook(config, self.folder.config, inputs, self.read)
+        return self._processed.get(run["name"], {})
 
     def loss_weights(self, model) -> dict[str, dict[str, float]]:
         """Name of a weighted total -> weights."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ModelError
-from . import clear, hisa, hscnet, mmn
+from . import clear, hisa, hscnet, ianet, mmn
 from .recipe import TEXT_MODEL, LossStage, Recipe
 
 __all__ = ["RECIPES", "TEXT_MODEL", "LossStage", "Recipe", "get_recipe", "official_recipe"]
@@ -15,6 +15,7 @@ METHOD_RECIPES = {
     "clear": clear,
     "hisa": hisa,
     "hscnet": hscnet,
+    "ianet": ianet,
     "mmn": mmn,
 }
 

@@ -14,10 +14,12 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from .auto import AutoModelForVideoGrounding
 from .errors import FeatureError, ModelError, QueryError, VideoError
 from .folders import loading
+from .grounding import ground_in_windows, ground_videos
 from .hub import PushesToHub
 from .modeling import VideoGroundingOutput
 from .processing import VideoGroundingProcessor
 from .video.features import FeatureSpec
+from .video.remote import fetched, is_link
 
 TASK = "video-grounding"
 # Shipped with the package: trained on moving_shapes, with its own small encoder.
@@ -65,23 +67,29 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 "checkpoint, or train the model first."
             )
 
-    def _sanitize_parameters(self, top_k=None, nms_threshold=None, **kwargs):
+    def _sanitize_parameters(self, top_k=None, nms_threshold=None, window_seconds=None, progress=None, **kwargs):
         unknown = set(kwargs) - set(ENCODING)
         if unknown:
             raise TypeError(f"The video-grounding pipeline has no parameter {', '.join(sorted(unknown))}.")
-        preprocess = {name: value for name, value in kwargs.items() if value is not None}
+        if window_seconds is not None and not (isinstance(window_seconds, (int, float)) and window_seconds > 0):
+            raise VideoError(f"window_seconds={window_seconds!r}: give seconds above 0, or math.inf for no windows.")
+        preprocess = {**kwargs, "progress": progress}
+        forward = {"window_seconds": window_seconds, "progress": progress}
         postprocess = {"top_k": top_k, "nms_threshold": nms_threshold}
-        return preprocess, {}, {name: value for name, value in postprocess.items() if value is not None}
+        return tuple(
+            {name: value for name, value in given.items() if value is not None}
+            for given in (preprocess, forward, postprocess)
+        )
 
     def __call__(self, video: Any, query: str | list[str] | None = None, **kwargs):
         """Ground one query or several in one video or several.
 
         Args:
-            video: path or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of pictures (with
-                ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows the seconds of
-                a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any of these, and
-                optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded videos
-                (:meth:`encode`) is asked the same ``query`` each.
+            video: path, http(s) address or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of
+                pictures (with ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows
+                the seconds of a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any
+                of these, and optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded
+                videos (:meth:`encode`) is asked the same ``query`` each.
             query: a sentence, or a list of sentences.
             top_k: moments a sentence (5).
             nms_threshold: default: the processor's.
@@ -89,7 +97,11 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 processor's feature spec names.
             fps: frames per second of given frames.
             duration: seconds of the video that given features or frames cover.
-            progress: show a progress bar while a video is encoded; default: on a terminal.
+            window_seconds: videos longer than this are grounded in windows of this length that overlap by half, and
+                the windows' candidates are ranked together; default: the processor's ``trained_seconds``, the longest
+                video of the training; ``math.inf`` for none.
+            progress: show a progress bar while a video is encoded and while its windows are grounded; default: on a
+                terminal.
             use_cache: keep features of video files on disk (``$HF_VTG_CACHE``), so that the next question on this
                 video is answered at once (True).
             batch_size, num_workers: as in every pipeline.
@@ -171,6 +183,9 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             if fps is None:
                 raise VideoError("Frames were given without their rate. Add fps=frames per second.")
             encoded = encoder.encode_frames(video, fps=fps, progress=progress)
+        elif is_link(video):
+            with fetched(video) as file:
+                encoded = encoder.encode(file, progress=progress)
         else:
             encoded = encoder.encode(video, progress=progress)
         return encoded.features, encoded.duration if duration is None else duration, encoder.spec
@@ -209,16 +224,30 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
         return self._encoders[key]
 
-    def _forward(self, model_inputs: dict[str, Any] | list[dict[str, Any]]):
+    def _forward(
+        self,
+        model_inputs: dict[str, Any] | list[dict[str, Any]],
+        window_seconds: float | None = None,
+        progress: bool | None = None,
+    ):
         items = model_inputs if isinstance(model_inputs, list) else [model_inputs]
-        batch = self.processor(
-            video_features=[item["features"] for item in items],
-            text=[item["sentences"] for item in items],
-            spec=items[0]["spec"],
-            return_tensors="pt",
-        )
-        output = self.model(**batch.to(self.device))
-        answers = [
+        window = self.processor.trained_seconds if window_seconds is None else window_seconds
+        is_long = [window is not None and item["duration"] > window for item in items]
+        whole = [item for item, long in zip(items, is_long, strict=True) if not long]
+        together = iter(self._rows(ground_videos(self.model, self.processor, whole), whole) if whole else ())
+        answers = []
+        for item, long in zip(items, is_long, strict=True):
+            if long:
+                output = ground_in_windows(self.model, self.processor, item, window, progress)
+                answers += self._rows(output, [item])
+            else:
+                answers.append(next(together))
+        return answers if isinstance(model_inputs, list) else answers[0]
+
+    @staticmethod
+    def _rows(output: VideoGroundingOutput, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Candidates of each video, without padded sentences."""
+        return [
             {
                 "moments": output.moments[row, : len(item["sentences"])],
                 "scores": output.scores[row, : len(item["sentences"])],
@@ -227,7 +256,6 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             }
             for row, item in enumerate(items)
         ]
-        return answers if isinstance(model_inputs, list) else answers[0]
 
     def postprocess(self, model_outputs: dict[str, Any], top_k: int = 5, nms_threshold: float | None = None):
         """One video's candidates -> ranked moments in seconds."""

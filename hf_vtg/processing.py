@@ -10,6 +10,7 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
+from .configuration import LONGEST_TRAINING_VIDEO
 from .errors import AnnotationError, HFVTGError, ModelError, QueryError
 from .feature_extraction import (
     VideoGroundingFeatureExtractor,
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 FEATURE_SETTINGS = ("resampling", "num_clips", "stride", "l2_normalize", "legacy_resample", "padding_value")
-PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words")
+PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words", "trained_seconds")
 TEXT_SETTINGS = ("word_pattern", "lowercase")
 
 
@@ -48,6 +49,8 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
         max_words: word limit of a sentence; None = the tokenizer's own limit.
         unknown_words: "keep" them as the unknown token, or "drop" them (IA-Net).
         pad_words: pad every batch to ``max_words``, not to its longest sentence (published IA-Net sees its padding).
+        trained_seconds: the longest video of the training; the pipeline grounds longer ones in overlapping windows of
+            this length. None = a video of any length is grounded as a whole.
 
     ``counts`` tells how many sentences were "truncated" or "unknown_only", and how many moments were "clipped".
     """
@@ -60,6 +63,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
         max_words: int | None = None,
         unknown_words: str = "keep",
         pad_words: bool = False,
+        trained_seconds: float | None = None,
     ):
         if tokenizer is None:
             raise QueryError("The processor needs a tokenizer: WordVectors(...).build_tokenizer() or AutoTokenizer.")
@@ -69,9 +73,12 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             raise QueryError(f"max_words={max_words!r}: give at least 1, or None for no limit.")
         if pad_words and max_words is None:
             raise QueryError("pad_words=True pads to max_words: give max_words too.")
+        if trained_seconds is not None and not 0 < trained_seconds < float("inf"):
+            raise QueryError(f"trained_seconds={trained_seconds!r}: give seconds above 0, or None.")
         self.nms_threshold = nms_threshold
         self.max_words = max_words
         self.unknown_words = unknown_words
+        self.trained_seconds = trained_seconds
         self.pad_words = pad_words
         self.counts = Counter()
         super().__init__(feature_extractor or VideoGroundingFeatureExtractor(), tokenizer)
@@ -108,6 +115,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
         extractor = VideoGroundingFeatureExtractor(
             feature_dim=config.feature_dim, feature_spec=feature_spec, **_pick(settings, FEATURE_SETTINGS)
         )
+        settings = {"trained_seconds": LONGEST_TRAINING_VIDEO.get(getattr(config, "benchmark", None)), **settings}
         return cls(extractor, tokenizer, **_pick(settings, PROCESSOR_SETTINGS))
 
     def __call__(

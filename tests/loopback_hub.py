@@ -35,12 +35,16 @@ class Repository:
 
 
 class LoopbackHub:
-    """``with LoopbackHub() as hub``: ``hub.url`` is an HF_ENDPOINT; ``hub.repositories[kind, id]`` what was pushed."""
+    """``with LoopbackHub() as hub``: ``hub.url`` is an HF_ENDPOINT; ``hub.repositories[kind, id]`` what was pushed.
+
+    ``pages`` are other files by path; of ``broken`` ones only half is sent.
+    """
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[tuple[str, str]] = []
         self.pages: dict[str, bytes] = {}
+        self.broken: dict[str, bytes] = {}
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -99,6 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             if address.path in self.hub.pages:
                 self.reply(200, self.hub.pages[address.path], "application/octet-stream")
+            elif address.path in self.hub.broken:
+                data = self.hub.broken[address.path]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.close_connection = True
             elif parts[0] == "api":
                 self.api(parts[1:])
             else:

@@ -20,7 +20,7 @@ LEVELS = [
     {"layers", "feature_extraction", "processing", "modeling"},
     {"models"},
     {"auto"},
-    {"pipeline", "training", "benchmarks", "visualization"},
+    {"grounding", "pipeline", "training", "benchmarks", "visualization"},
     {"parity", "cli", "app", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -62,9 +62,18 @@ class VideoGroundingTrainer(Trainer):
         self.recipe = recipe
         super().__init__(model=model, args=args, **kwargs)
         self._loss_sums: dict[str, list[float]] = {}
+        self._note_trained_length()
         if recipe is not None:
             self.add_callback(RecipeCallback(recipe))
             self.add_callback(EvaluationEpochs(recipe))
+
+    def _note_trained_length(self) -> None:
+        """The processor learns how long the videos of the training are; see its ``trained_seconds``."""
+        processor, rows = self.processing_class, self.train_dataset
+        if processor is None or rows is None:
+            return
+        durations = rows["duration"] if hasattr(rows, "column_names") else [row["duration"] for row in rows]
+        processor.trained_seconds = float(max([*durations, processor.trained_seconds or 0]))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The recipe's optimiser; without a recipe that of the arguments."""

@@ -278,7 +278,7 @@ def check_readable(source: VideoSource) -> Any:
         if path.is_dir():
             raise VideoError(f"{name} is a folder. Pass one video file.")
         if not path.is_file():
-            raise VideoError(f"{name}: no such video file. Check the path (links of the web are not opened).")
+            raise VideoError(f"{name}: no such video file. Check the path.")
         if not os.access(path, os.R_OK):
             raise VideoError(f"{name} may not be read. Change its permissions.")
         size, readable = path.stat().st_size, str(path)

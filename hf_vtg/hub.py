@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError
 
-from .errors import HubError
+from .errors import HFVTGError, HubError
 
 LIBRARY = "hf_vtg"
 TAG = "video-grounding"
@@ -49,6 +49,8 @@ def uploading(what: str, repo_id: str) -> Iterator[None]:
     """Turns every way in which an upload to ``repo_id`` can fail into one :class:`HubError`."""
     try:
         yield
+    except HFVTGError:
+        raise
     except HfHubHTTPError.__bases__ as error:
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise HubError(

@@ -17,6 +17,10 @@ from .query_clear import CLEARQueryEncoder
 RESIDUAL_STD = 0.01
 
 
+class CLEARResidualConv(nn.Conv1d):
+    """1x1 convolution of a residual connection between different widths; a class of its own for its first weights."""
+
+
 class CLEARTemporalBlock(nn.Module):
     """Two weight-normed dilated convolutions with a residual connection; the length is kept."""
 
@@ -25,7 +29,7 @@ class CLEARTemporalBlock(nn.Module):
         settings = {"padding": (kernel_size - 1) * dilation // 2, "dilation": dilation}
         self.conv1 = weight_norm(nn.Conv1d(in_channels, channels, kernel_size, **settings))
         self.conv2 = weight_norm(nn.Conv1d(channels, channels, kernel_size, **settings))
-        self.residual = nn.Conv1d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
+        self.residual = CLEARResidualConv(in_channels, channels, 1) if in_channels != channels else nn.Identity()
         self.activation = nn.RReLU()
         self.dropout = nn.Dropout(dropout)
 

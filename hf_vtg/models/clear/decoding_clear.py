@@ -101,8 +101,8 @@ class CLEARFusion(ComputedBuffers):
         end, start = self.cells[self.prefix[end], 1], self.cells[self.suffix[start], 0]
         gain = (torch.maximum(best_prefix, best_suffix) - whole) / whole.abs().clamp(min=LEAST_SCORE)
         damped = (start <= end) & (gain >= rule.mu)
-        factor = torch.where(damped, DAMPING, 1.0).to(coarse.dtype)
-        factor = factor.masked_fill(damped & (gain > rule.alpha), 0)
+        dropped = damped & (gain > rule.alpha)
+        factor = torch.ones_like(gain).masked_fill(damped, DAMPING).masked_fill(dropped, 0)
         first, last = (start - rule.margin).clamp(min=0), (end + rule.margin).clamp(max=self.config.num_clips - 1)
         return Region(start, end, gain, factor, first, last)
 

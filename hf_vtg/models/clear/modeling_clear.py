@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -18,7 +18,7 @@ from ...layers.proposals import ProposalGrid
 from ...layers.text import TextEncoder, restore_sentences, select_sentences
 from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
 from ...moments import temporal_iou
-from .coarse_clear import RESIDUAL_STD, CLEARCoarseBranch, CLEARTemporalBlock
+from .coarse_clear import RESIDUAL_STD, CLEARCoarseBranch, CLEARResidualConv
 from .configuration_clear import CLEARConfig
 from .decoding_clear import CLEARFusion, Region
 from .fine_clear import CLEARFineBranch
@@ -107,13 +107,12 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if is_parametrized(module, "weight"):
-            # The weight itself is computed; what is learnt is its direction and its magnitude.
-            magnitude, direction = (module.parametrizations.weight.original0, module.parametrizations.weight.original1)
-            init.kaiming_uniform_(direction, a=5**0.5)
-            init.copy_(magnitude, direction.flatten(1).norm(dim=1).reshape(magnitude.shape))
-        elif isinstance(module, CLEARTemporalBlock) and isinstance(module.residual, nn.Conv1d):
-            init.normal_(module.residual.weight, std=RESIDUAL_STD)
+        if isinstance(module, ParametrizationList):
+            # Weight norm: the weight itself is computed, what is learnt is its magnitude and its direction.
+            init.kaiming_uniform_(module.original1, a=5**0.5)
+            init.copy_(module.original0, module.original1.flatten(1).norm(dim=1).reshape(module.original0.shape))
+        elif isinstance(module, CLEARResidualConv):
+            init.normal_(module.weight, std=RESIDUAL_STD)
 
     def default_loss_weights(self) -> dict[str, float]:
         return {"loss_fine": 1.0, "loss_coarse": 1.0}

@@ -155,7 +155,7 @@ class GroundingSteps:
             targets = self.build_targets(labels, sentence_mask, video_mask, source_length)
         # Losses of similarities and logarithms are not safe in half precision.
         with torch.autocast(device_type=output.scores.device.type, enabled=False):
-            losses = self.compute_losses(output, targets)
+            losses = self.compute_losses(_in_float32(output), targets)
             loss = sum(self.loss_weights[name] * value for name, value in losses.items())
         fields = {**output, "loss": loss, "losses": {name: value.detach() for name, value in losses.items()}}
         return type(output)(**fields)
@@ -198,6 +198,13 @@ class GroundingSteps:
             )
         if not sentence_mask.any():
             raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
+
+
+def _in_float32(output: VideoGroundingOutput) -> VideoGroundingOutput:
+    """``output`` with its half-precision tensors in float32."""
+    half = (torch.bfloat16, torch.float16)
+    fields = {k: v.float() if torch.is_tensor(v) and v.dtype in half else v for k, v in output.items()}
+    return type(output)(**fields)
 
 
 class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, PreTrainedModel):

@@ -67,7 +67,13 @@ def test_a_model_trained_on_real_features_answers_the_same_when_reloaded(shared,
         output_dir=str(tmp_path / "model"),
         word_vectors=str(data / "text" / "glove840b_charades"),
         eval_split="train",
-        config_overrides={"hidden_size": 32, "conv_hidden_size": 32, "joint_size": 16, "num_conv_layers": 2},
+        config_overrides={
+            "hidden_size": 32,
+            "conv_hidden_size": 32,
+            "joint_size": 16,
+            "num_conv_layers": 2,
+            "feature_dim": 768,
+        },
         recipe_overrides={"epochs": 2, "num_processes": 1, "learning_rate": 1e-3},
     )
     results = run_training(run, {"disable_tqdm": True, "use_cpu": True})

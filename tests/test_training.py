@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,10 @@ from hf_vtg.training.arguments import VideoGroundingTrainingArguments
 from hf_vtg.training.callbacks import apply_recipe
 from hf_vtg.training.optimizers import build_optimizer
 from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
-from hf_vtg.training.run import RunArguments, build_model, run_training
+from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
 
 from .model_tester import MOMENTS, SENTENCES, WORDS
+from .script_loading import load_script
 from .test_models import TestMMN as MMN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -284,12 +286,100 @@ def test_a_run_writes_model_results_and_predictions(own_data):
     assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
     assert results["metrics"]["num_queries"] == 6
     assert results["feature_spec"]["backbone"] is None
+    assert (results["rows"], results["split"], results["selected_on"]) == ("video", "train", "train")
+    assert results["precision"] == "fp32" and results["seconds_per_epoch"] > 0
+    assert results["annotation_report"]["train"]["sentences_kept"] == 6
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", results["git_revision"])
     assert len((out / "predictions.jsonl").read_text().splitlines()) == 6
     assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= {
         path.name for path in out.iterdir()
     }
     with pytest.raises(HFVTGError, match="output_dir"):
         run_training(run_arguments(own_data))
+
+
+@pytest.fixture
+def charades_like(own_data):
+    """The own data as files of Charades-STA, the third video as test."""
+    rows = [json.loads(line) for line in (own_data / "train.jsonl").read_text().splitlines()]
+    for split, chosen in (("train", rows[:2]), ("test", rows[2:])):
+        grouped = {row["video_id"]: {**row, "timestamps": row["moments"]} for row in chosen}
+        (own_data / f"mmn_charades_{split}.json").write_text(json.dumps(grouped))
+    (own_data / "train.jsonl").unlink()
+    return own_data
+
+
+def test_the_split_of_selection_and_that_of_the_metrics(charades_like):
+    """Charades-STA has no validation split: nothing is selected, unless the papers' protocol is asked for."""
+    quiet = {"disable_tqdm": True, "use_cpu": True}
+    fields = {"benchmark": "charades_sta", "annotations": str(charades_like), "eval_split": None}
+    wide = {**MMN.tiny_fields, "feature_dim": 10}
+    for select_on, best in ((None, False), ("test", True)):
+        out = charades_like / str(select_on)
+        run = run_arguments(charades_like, **fields, select_on=select_on, output_dir=str(out), config_overrides=wide)
+        results = run_training(run, quiet)
+        assert (results["selected_on"], results["split"]) == (select_on, "test")
+        assert (results["best_checkpoint"] is not None) == best
+        assert results["metrics"]["num_queries"] == len(SENTENCES[2])
+        logged = json.loads((next(out.glob("checkpoint-*")) / "trainer_state.json").read_text())["log_history"]
+        assert any("eval_mIoU" in entry for entry in logged) == best
+
+
+def test_features_of_another_width_than_the_papers_are_used_on_purpose_only(charades_like):
+    fields = {"benchmark": "charades_sta", "annotations": str(charades_like), "eval_split": None}
+    tiny = {k: v for k, v in MMN.tiny_fields.items() if k != "feature_dim"}
+    for overrides, message in (
+        ({}, "10 wide; mmn on charades_sta .* 4096.*feature_dim=10"),
+        ({"feature_dim": 500}, "500"),
+    ):
+        with pytest.raises(FeatureError, match=message):
+            run_training(run_arguments(charades_like, **fields, config_overrides={**tiny, **overrides}))
+    with pytest.raises(FeatureError, match="width 10, their spec says 4096"):
+        run_training(run_arguments(charades_like, **fields, feature_preset="charades_vgg"))
+
+
+def test_bf16_trains_with_losses_in_float32(own_data, monkeypatch):
+    seen = []
+    compute = METHODS["mmn"][1].compute_losses
+
+    def spy(self, output, targets):
+        losses = compute(self, output, targets)
+        seen.append({output.scores.dtype, *(value.dtype for value in losses.values())})
+        return losses
+
+    monkeypatch.setattr(METHODS["mmn"][1], "compute_losses", spy)
+    results = run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True, "bf16": True})
+    assert results["precision"] == "bf16" and seen and all(dtypes == {torch.float32} for dtypes in seen)
+    assert all(math.isfinite(value) for value in results["metrics"].values())
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(own_data, monkeypatch):
+    import safetensors.torch
+
+    run = run_arguments(own_data, recipe_overrides={"epochs": 3})
+    write, written = safetensors.torch.save_file, []
+
+    def until_full(tensors, filename, *args, **kwargs):
+        written.append(filename)
+        if len(written) == 2:
+            Path(filename).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        return write(tensors, filename, *args, **kwargs)
+
+    targets = ("transformers.modeling_utils.safe_save_file", "safetensors.torch.save_file")
+    for target in targets:
+        monkeypatch.setattr(target, until_full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        run_training(run, {"disable_tqdm": True, "use_cpu": True})
+    assert len(written) == 2
+    out = own_data / "out"
+    kept = last_checkpoint(out)
+    assert [path.name for path in out.glob("checkpoint-*")] == [Path(kept).name]
+    assert METHODS["mmn"][1].from_pretrained(kept).config.hidden_size == MMN.tiny_fields["hidden_size"]
+    for target in targets:
+        monkeypatch.setattr(target, write, raising=False)
+    run.resume = True
+    assert run_training(run, {"disable_tqdm": True, "use_cpu": True})["epochs"] == 3
 
 
 def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
@@ -338,3 +428,37 @@ def test_the_script_says_what_is_wrong(own_data):
     done = subprocess.run(command, capture_output=True, text=True, cwd=own_data)
     assert done.returncode == 2
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["--recipe", "mmn/tacos/official"], ("mmn", "tacos", "official", {})),
+        (
+            ["--recipe", "hscnet/tacos", "--recipe", "epochs=3", "--benchmark", "jsonl"],
+            ("hscnet", "jsonl", "default", {"epochs": 3}),
+        ),
+        (["--method", "mmn", "--recipe", "milestones=[2]"], ("mmn", "charades_sta", "default", {"milestones": [2]})),
+        (["--recipe", "mmn/taco"], "Did you mean 'mmn/tacos'"),
+        (["--recipe", "mmn/tacos", "--method", "hisa"], "--method hisa contradicts --recipe mmn/tacos"),
+        ([], "--recipe METHOD/BENCHMARK"),
+    ],
+)
+def test_the_scripts_ways_to_name_a_recipe(words, expected, monkeypatch, capsys):
+    script = load_script("train")
+    taken = []
+
+    def take(run, overrides):
+        taken.append((run, overrides))
+        return {"metrics": {}}
+
+    monkeypatch.setattr(script, "run_training", take)
+    command = ["train.py", "--data_dir", "d", "--features", "f", "--bf16", "True", *words]
+    monkeypatch.setattr(sys, "argv", command)
+    status = script.main()
+    if isinstance(expected, str):
+        assert status == 2 and expected in capsys.readouterr().err and not taken
+        return
+    ((run, overrides),) = taken
+    assert (run.method, run.benchmark, run.variant, run.recipe_overrides) == expected
+    assert status == 0 and overrides == {"bf16": True}

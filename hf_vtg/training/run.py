@@ -4,21 +4,19 @@ import difflib
 import json
 import logging
 import os
-import platform
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer
 
 from ..auto import METHODS
-from ..benchmarks import load_benchmark
+from ..benchmarks import benchmark_builder
 from ..benchmarks.feature_store import FeatureStore
-from ..cache import atomic_path
 from ..configuration import WordVectorConfig
 from ..errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from ..processing import VideoGroundingProcessor
@@ -26,6 +24,7 @@ from ..tokenization import WordVectors
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
 from .recipes import Recipe, get_recipe
+from .results import trainer_results, write_text
 from .trainer import VideoGroundingTrainer
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,12 @@ class RunArguments:
         annotations: the benchmark's official files (folder or file), or own data with ``benchmark="jsonl"``.
         features: feature file or folder for :class:`FeatureStore`.
         output_dir: receives the model, ``results.json`` and ``predictions.jsonl``.
-        eval_split: default validation where there is one, else test, else none.
+        version: of the annotations, where there are several.
+        feature_preset: which published features these are.
+        config: rows of the benchmark: ``sentence``, ``video`` or ``paragraph``; default the recipe's.
+        select_on: split whose metric decides which epoch's weights are kept. Default validation; without one, that of
+            ``eval_split``, if given; else none, and the last epoch is kept. ``test`` is the papers' protocol.
+        eval_split: split of the reported metrics; default test where there is one, else that of ``select_on``.
         text_model: id or folder of a Hugging Face text model with its tokenizer; default: the method's own.
         word_vectors: GloVe file, npz or folder instead of a text model.
         config_overrides, recipe_overrides: fields that win over preset and recipe.
@@ -56,8 +60,11 @@ class RunArguments:
     output_dir: str
     benchmark: str = "charades_sta"
     variant: str = "default"
-    config: str = "paragraph"
+    version: str | None = None
+    config: str | None = None
+    feature_preset: str | None = None
     train_split: str = "train"
+    select_on: str | None = None
     eval_split: str | None = None
     text_model: str | None = None
     word_vectors: str | None = None
@@ -75,14 +82,20 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
 
         | key | meaning |
         |---|---|
-        | method, benchmark, variant, split | what was trained, and the split of the metrics |
+        | method, benchmark, version, variant | what was trained; version of the annotations or null |
+        | rows | ``sentence``, ``video`` or ``paragraph`` |
+        | split | of the metrics |
+        | selected_on | split that chose the weights; null: the last epoch's. "test" is the papers' protocol |
         | metrics | R@n,IoU=m and mIoU in percent, num_queries, num_unanswered |
         | convention | "IoU > m" or "IoU >= m" |
         | epochs, steps, best_checkpoint, seed | of the run; the metrics are those of the best checkpoint |
+        | seconds_per_epoch, precision | of the training; fp32, bf16 or fp16 (losses are always fp32) |
         | missing_videos | ids without features, whose rows were left out |
+        | annotation_report | split -> what its builder read, kept, dropped and clipped |
         | recipe, config_overrides | every number of the training |
         | feature_spec | what the features are |
-        | parameters, versions | size of the model; python, torch and transformers |
+        | parameters, versions | size of the model; python, torch, transformers and hf_vtg |
+        | git_revision | of the package's checkout, "-dirty" with changes; null if installed from elsewhere |
 
     Raises:
         HFVTGError: for unknown methods, unusable annotations or features, and an output folder in use.
@@ -93,19 +106,25 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     if not run.resume and [*output.glob("results.json"), *output.glob("checkpoint-*")]:
         raise HFVTGError(f"{output} holds another run. Choose a new --output_dir, or --resume it.")
     recipe = _recipe(run)
-    store = FeatureStore(run.features)
-    splits = load_benchmark(run.benchmark, data_dir=run.annotations, config=run.config)
-    train, missing = _with_features(splits, run.train_split, store, run)
-    eval_split = run.eval_split or next((name for name in ("validation", "test") if name in splits), None)
-    evaluation = None
-    if eval_split is not None:
-        evaluation, missing_eval = _with_features(splits, eval_split, store, run)
-        missing |= missing_eval
+    store = FeatureStore(run.features, preset=run.feature_preset)
+    _check_width(run, store)
+    builder = benchmark_builder(run.benchmark, run.annotations, run.config or recipe.rows, run.version)
+    builder.download_and_prepare()
+    splits = builder.as_dataset()
+    select_on = run.select_on or ("validation" if "validation" in splits else run.eval_split)
+    eval_split = run.eval_split or ("test" if "test" in splits else select_on)
+    chosen = {name: None for name in (run.train_split, select_on, eval_split) if name is not None}
+    chosen = {name: _with_features(splits, name, store, run) for name in chosen}
+    rows = {name: kept for name, (kept, _) in chosen.items()}
+    missing = set().union(*(absent for _, absent in chosen.values()))
+    train = rows[run.train_split]
+    if select_on is None:
+        logger.warning("%s has no validation split: the last epoch is kept. See select_on.", run.benchmark)
 
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     overrides = dict(training_overrides or {})
     model, processor = build_model(run, store, train, overrides.get("seed", recipe.seed))
-    if evaluation is None:
+    if select_on is None:
         overrides = {"eval_strategy": "no", "load_best_model_at_end": False, **overrides}
     arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(output), world_size, **overrides)
     trainer = VideoGroundingTrainer(
@@ -115,12 +134,27 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         processing_class=processor,
         data_collator=VideoGroundingCollator(processor, store),
         train_dataset=train,
-        eval_dataset=evaluation,
+        eval_dataset=rows.get(select_on),
     )
+    started = time.monotonic()
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if run.resume else None)
+    seconds = time.monotonic() - started
     trainer.save_model()
-    prediction = trainer.predict(evaluation) if evaluation is not None else None
-    results = _results(run, recipe, arguments, store, trainer, prediction, eval_split, missing)
+    prediction = trainer.predict(rows[eval_split]) if eval_split is not None else None
+    results = {
+        "method": run.method,
+        "benchmark": run.benchmark,
+        "version": builder.config.annotation_version or None,
+        "variant": run.variant,
+        "rows": builder.config.name,
+        "split": eval_split,
+        "selected_on": select_on,
+        **trainer_results(trainer, recipe, prediction, None if run.resume else seconds),
+        "config_overrides": run.config_overrides,
+        "feature_spec": store.spec.to_dict(),
+        "missing_videos": sorted(missing),
+        "annotation_report": {name: report.to_dict() for name, report in builder.report.items()},
+    }
     if trainer.is_world_process_zero():
         if prediction is not None:
             lines = "".join(json.dumps(line) + "\n" for line in prediction.predictions)
@@ -137,24 +171,27 @@ def build_model(
     fields = {"feature_dim": store.dim, **run.config_overrides}
     torch.manual_seed(seed)
     if run.word_vectors is not None:
-        vectors = WordVectors.load(run.word_vectors)
-        tokenizer, table = vectors.build_tokenizer(), vectors.table()
+        text = vectors = WordVectors.load(run.word_vectors)
+        table = vectors.table()
         fields["text_config"] = WordVectorConfig(vocab_size=table.shape[0], hidden_size=table.shape[1])
-        logger.info("%s", vectors.coverage([s for row in train for s in row["sentences"]]))
         model = model_class(_configuration(config_class, run, fields))
         model.set_word_vectors(table)
+        settings = model.config.processor_settings()
+        sentences = [sentence for row in train for sentence in row["sentences"]]
+        coverage = vectors.coverage(sentences, settings.get("word_pattern"), settings.get("lowercase", True))
+        logger.info("%s: %s", run.word_vectors, coverage)
     else:
         config = _configuration(config_class, run, fields)
         text_model = run.text_model or _published_text_model(config)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(text_model)
+            text = AutoTokenizer.from_pretrained(text_model)
             model = model_class.from_text_pretrained(text_model, config)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"The text model {text_model!r} cannot be loaded: {next(iter(str(error).splitlines()), '')} "
                 "Give --text_model a folder or Hub id with weights and tokenizer, or use --word_vectors."
             ) from error
-    return model, VideoGroundingProcessor.from_model_config(model.config, tokenizer, store.spec)
+    return model, VideoGroundingProcessor.from_model_config(model.config, text, store.spec)
 
 
 def _published_text_model(config) -> str:
@@ -165,6 +202,23 @@ def _published_text_model(config) -> str:
             "Hugging Face text model."
         )
     return "distilbert-base-uncased"
+
+
+def _check_width(run: RunArguments, store: FeatureStore) -> None:
+    """Features as wide as the paper's, or wide on purpose."""
+    wanted = run.config_overrides.get("feature_dim")
+    if wanted not in (None, store.dim):
+        raise FeatureError(
+            f"feature_dim={wanted} was asked for, but the features of {run.features} are {store.dim} wide."
+        )
+    config_class = METHODS[run.method][0]
+    if wanted is None and run.feature_preset is None and run.benchmark in config_class.presets:
+        published = config_class.for_benchmark(run.benchmark).feature_dim
+        if published != store.dim:
+            raise FeatureError(
+                f"The features of {run.features} are {store.dim} wide; {run.method} on {run.benchmark} was published "
+                f"with {published}. If you mean to use these, say so: --set feature_dim={store.dim}."
+            )
 
 
 def _configuration(config_class, run: RunArguments, fields: dict[str, Any]):
@@ -205,39 +259,6 @@ def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):
     return rows.select(keep), missing
 
 
-def _results(run, recipe, arguments, store, trainer, prediction, eval_split, missing) -> dict[str, Any]:
-    return {
-        "method": run.method,
-        "benchmark": run.benchmark,
-        "variant": run.variant,
-        "split": eval_split,
-        "metrics": _metrics(prediction),
-        "convention": "IoU >= m" if arguments.inclusive else "IoU > m",
-        "best_checkpoint": trainer.state.best_model_checkpoint,
-        "epochs": trainer.state.epoch,
-        "steps": trainer.state.global_step,
-        "missing_videos": sorted(missing),
-        "recipe": recipe.to_dict(),
-        "config_overrides": run.config_overrides,
-        "feature_spec": store.spec.to_dict(),
-        "seed": arguments.seed,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-
-
-def _metrics(prediction) -> dict[str, float]:
-    """What does not depend on the machine or on how the rows were batched: no times, no loss."""
-    if prediction is None:
-        return {}
-    named = {name.removeprefix("test_"): value for name, value in prediction.metrics.items()}
-    return {name: value for name, value in named.items() if name.startswith(("R@", "mIoU", "num_"))}
-
-
 def last_checkpoint(output: Path) -> str | None:
     """The newest complete checkpoint of a run, if any.
 
@@ -254,8 +275,3 @@ def last_checkpoint(output: Path) -> str | None:
             continue
         return str(folder)
     return None
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,9 @@ from .recipe import Recipe, both_variants
 
 
 def _clear(benchmark: str, **fields) -> Recipe:
-    return Recipe(method="clear", benchmark=benchmark, optimizer="adam", per_device_batch_size=32, **fields)
+    return Recipe(
+        method="clear", benchmark=benchmark, optimizer="adam", rows="sentence", per_device_batch_size=32, **fields
+    )
 
 
 RECIPES = both_variants(

@@ -1,6 +1,6 @@
 """HSCNet's settings (specs/hscnet.md, section 7): the paper's optimiser and batches; epochs and clipping as in PRVG.
 
-Rows are paragraphs (config ``paragraph``). The paper names no schedule, so there is none. It does not use
+The paper names no schedule, so there is none. It does not use
 Charades-STA: the values are those of ActivityNet Captions.
 """
 
@@ -12,6 +12,7 @@ def _hscnet(benchmark: str, **fields) -> Recipe:
         method="hscnet",
         benchmark=benchmark,
         optimizer="adam",
+        rows="paragraph",
         learning_rate=1e-4,
         max_grad_norm=10.0,
         metric="mIoU",

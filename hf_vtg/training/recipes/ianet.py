@@ -1,6 +1,6 @@
 """IA-Net's published settings (specs/ianet.md, section 5: README and ``main.py`` of liudaizong/IA-Net).
 
-A published batch holds (video, sentence) pairs: train with one sentence a row to repeat it.
+A published batch holds (video, sentence) pairs.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,9 @@ OFFICIAL_OPTIMIZER = "adamw_raw_epsilon"
 def _ianet(benchmark: str, **fields) -> tuple[Recipe, ...]:
     """The variants of a benchmark: torch's AdamW, the published optimiser, and the learning rate of the paper."""
     paper_learning_rate = fields.pop("paper_learning_rate", fields["learning_rate"])
-    own = Recipe(method="ianet", benchmark=benchmark, schedule="inverse_sqrt", warmup_steps=300, **fields)
+    own = Recipe(
+        method="ianet", benchmark=benchmark, rows="sentence", schedule="inverse_sqrt", warmup_steps=300, **fields
+    )
     return (
         own,
         own.replace(variant="official", optimizer=OFFICIAL_OPTIMIZER),

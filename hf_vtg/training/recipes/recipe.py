@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 OPTIMIZERS = ("adamw", "adam", "adamw_raw_epsilon")
 SCHEDULES = ("milestones", "inverse_sqrt")
+ROWS = ("sentence", "video", "paragraph")
 # Parameters of the text encoder: of a Hugging Face model, and no parameter at all of a word table.
 TEXT_MODEL = r"^text_encoder\.model\."
 
@@ -49,6 +50,8 @@ class Recipe:
         loss_stages: changes of the loss weights over time.
         per_device_batch_size, num_processes: videos of one process's step, and how many processes the published run
             had. Fewer processes accumulate instead (:meth:`accumulation_steps`).
+        rows: configuration of the benchmark that a published batch is made of: ``sentence``, ``video`` (all sentences
+            of a video together) or ``paragraph``.
         eval_epochs: evaluate every so many epochs, from epoch ``first_eval_epoch`` on.
     """
 
@@ -74,6 +77,7 @@ class Recipe:
     frozen_epochs: Mapping[str, int] = field(default_factory=dict)
     frozen_in_eval: bool = False
     loss_stages: tuple[LossStage, ...] = ()
+    rows: str = "video"
     eval_epochs: int = 1
     first_eval_epoch: int = 1
     metric: str = "R@1,IoU=0.5"
@@ -81,7 +85,7 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self):
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("rows", ROWS)):
             if getattr(self, name) not in known:
                 raise ModelError(f"{name}={getattr(self, name)!r} of a recipe is not known: {', '.join(known)}.")
 

@@ -30,6 +30,11 @@ def _add_ground(commands) -> None:
     )
     ground.add_argument("video")
     ground.add_argument("--query", action="append", required=True, help="repeat for several sentences")
+    ground.add_argument(
+        "--paragraph",
+        action="store_true",
+        help="the queries are one text, told in order; a single one is split into sentences",
+    )
     ground.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or Hub id; default: the shipped one")
     ground.add_argument("--backbone", help="vision model; default: the one the model was trained with")
     ground.add_argument("--top-k", type=int, default=5, dest="top_k")
@@ -39,13 +44,23 @@ def _add_ground(commands) -> None:
 
 def _ground(options) -> int:
     pipe = load_pipeline(options.model)
-    answers = pipe(options.video, options.query, top_k=options.top_k, backbone=options.backbone, progress=True)
+    settings = {"top_k": options.top_k, "backbone": options.backbone, "progress": True}
+    if options.paragraph:
+        query = options.query[0] if len(options.query) == 1 else options.query
+        answer = pipe(options.video, query, paragraph=True, **settings)
+    else:
+        answers = pipe(options.video, options.query, **settings)
+        pairs = zip(options.query, answers, strict=True)
+        answer = {"sentences": [{"sentence": sentence, "moments": moments} for sentence, moments in pairs]}
     if options.json:
-        print(json.dumps([{"query": q, "moments": m} for q, m in zip(options.query, answers, strict=True)], indent=2))
+        by_query = [{"query": found["sentence"], "moments": found["moments"]} for found in answer["sentences"]]
+        print(json.dumps(answer if options.paragraph else by_query, indent=2))
         return 0
-    for query, moments in zip(options.query, answers, strict=True):
-        print(query)
-        for moment in moments:
+    if options.paragraph:
+        print(f"whole paragraph: {answer['start']:.2f} s to {answer['end']:.2f} s")
+    for found in answer["sentences"]:
+        print(found["sentence"])
+        for moment in found["moments"]:
             print(f"  {moment['start']:8.2f} s  {moment['end']:8.2f} s   score {moment['score']:.3f}")
     return 0
 

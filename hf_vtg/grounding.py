@@ -4,12 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from .modeling import VideoGroundingOutput
+from .paragraphs import split_parts
 
 # Sentences in one pass over a video's state, so that memory does not grow with their number.
 GROUP_SIZE = 64
+# Paragraphs, or sentences that stand alone, in one pass of a method that reads them with the video.
+READINGS = 16
 # Candidates a sentence that are kept while windows are merged; NMS chooses among them at the end.
 KEPT = 512
 TEXT = ("input_ids", "attention_mask", "sentence_mask")
@@ -19,27 +23,66 @@ def ground_videos(model: Any, processor: Any, items: Sequence[Mapping[str, Any]]
     """Candidates of a batch of videos; each is encoded once, whatever the number of sentences.
 
     Args:
-        items: with ``features`` (T_i, D), ``sentences`` and ``spec``.
+        items: with ``features`` (T_i, D), ``sentences`` and ``spec``; ``paragraph``: whether the sentences are one
+            text, which a method that reads paragraphs reads together.
 
     Returns:
-        moments (B, S, K, 2) and scores (B, S, K).
+        moments (B, S, K, 2), scores (B, S, K), and paragraph_moments (B, 2) of methods that predict them.
     """
-    batch = processor(
-        video_features=[item["features"] for item in items],
-        text=[item["sentences"] for item in items],
-        spec=items[0]["spec"],
-        return_tensors="pt",
-    ).to(model.device)
+    batch = processor(video_features=[item["features"] for item in items], spec=items[0]["spec"], return_tensors="pt")
+    batch = batch.to(model.device)
+    if reads_paragraphs(model):
+        return _ground_readings(model, processor, batch, items)
+    text = processor(text=[item["sentences"] for item in items], return_tensors="pt").to(model.device)
     video = {name: batch[name] for name in ("video_features", "video_mask", "source_length")}
     outputs = []
-    for text in sentence_groups(model, batch):
-        output = model(**video, **text)
+    for group in text_groups(model, text):
+        output = model(**video, **group)
         video = {"video_state": output.video_state}
         outputs.append(VideoGroundingOutput(moments=output.moments, scores=output.scores))
     return VideoGroundingOutput(
         moments=torch.cat([output.moments for output in outputs], dim=1),
         scores=torch.cat([output.scores for output in outputs], dim=1),
     )
+
+
+def _ground_readings(
+    model: Any, processor: Any, video: Mapping[str, torch.Tensor], items: Sequence[Mapping[str, Any]]
+) -> VideoGroundingOutput:
+    """As :func:`ground_videos`, with a row for each part of a paragraph and for each sentence that stands alone."""
+    parts = [_readings(model, item) for item in items]
+    text = processor(text=[part for own in parts for part in own], return_tensors="pt").to(model.device)
+    state = model.encode_video(video["video_features"].to(model.dtype), video["video_mask"])
+    counts = torch.tensor([len(own) for own in parts], device=model.device)
+    owners = torch.arange(len(items), device=model.device).repeat_interleave(counts).split(READINGS)
+    outputs, moments, scores = [], [], []
+    for rows, group in zip(owners, text_groups(model, text), strict=True):
+        outputs.append(model(**group, video_state=model.select_videos(state, rows)))
+        moments += outputs[-1].moments[group["sentence_mask"]].unbind()
+        scores += outputs[-1].scores[group["sentence_mask"]].unbind()
+    sentences = [len(item["sentences"]) for item in items]
+    whole = None
+    if outputs[0].paragraph_moments is not None:
+        pieces = torch.cat([output.paragraph_moments for output in outputs]).split(counts.tolist())
+        whole = torch.stack([torch.stack([own[:, 0].min(), own[:, 1].max()]) for own in pieces])
+    return VideoGroundingOutput(
+        moments=pad_sequence(torch.stack(moments).split(sentences), batch_first=True),
+        scores=pad_sequence(torch.stack(scores).split(sentences), batch_first=True, padding_value=-torch.inf),
+        paragraph_moments=whole,
+    )
+
+
+def reads_paragraphs(model: Any) -> bool:
+    """Whether the sentences of a batch row are read together."""
+    # Models of transformers come through here too, with configurations of their own.
+    return getattr(model.config, "reads_paragraphs", False)
+
+
+def _readings(model: Any, item: Mapping[str, Any]) -> list[list[str]]:
+    """The sentences in groups of which each is read at once."""
+    if not reads_paragraphs(model):
+        return [item["sentences"]]
+    return split_parts(item["sentences"], model.config.max_sentences if item.get("paragraph") else 1)
 
 
 def ground_in_windows(
@@ -49,25 +92,29 @@ def ground_in_windows(
 
     Each window is grounded as a video of its own, the moments are placed in the whole video, and the best KEPT
     candidates of all windows remain. A moment of up to half a window lies whole in one of them. Sentences are encoded
-    once.
+    once. There are no ``paragraph_moments``: no window sees the whole paragraph.
     """
     features = item["features"]
     size = max(1, round(len(features) * window_seconds / item["duration"]))
-    text = processor(text=[item["sentences"]], return_tensors="pt").to(model.device)
-    states = [model.encode_text(**group) for group in sentence_groups(model, text)]
+    text = processor(text=_readings(model, item), return_tensors="pt").to(model.device)
+    groups = list(text_groups(model, text))
+    states = [model.encode_text(**group) for group in groups]
     best: list[VideoGroundingOutput | None] = [None] * len(states)
     starts = window_starts(len(features), size)
     for start in tqdm(starts, desc="grounding", unit="window", disable=None if progress is None else not progress):
         window = processor(video_features=features[start : start + size], spec=item["spec"], return_tensors="pt")
         window = window.to(model.device)
         video_state = model.encode_video(window["video_features"].to(model.dtype), window["video_mask"])
-        for group, text_state in enumerate(states):
-            output = model.ground(video_state, text_state)
+        for number, (group, text_state) in enumerate(zip(groups, states, strict=True)):
+            rows = torch.zeros(len(group["sentence_mask"]), dtype=torch.long, device=model.device)
+            own_state = model.select_videos(video_state, rows) if reads_paragraphs(model) else video_state
+            output = model.ground(own_state, text_state)
             moments = (output.moments.double() * min(size, len(features)) + start) / len(features)
-            best[group] = _best_of(best[group], moments, output.scores)
+            best[number] = _best_of(best[number], moments, output.scores)
+    real = [group["sentence_mask"] for group in groups]
     return VideoGroundingOutput(
-        moments=torch.cat([output.moments for output in best], dim=1),
-        scores=torch.cat([output.scores for output in best], dim=1),
+        moments=torch.cat([output.moments[mask] for output, mask in zip(best, real, strict=True)]).unsqueeze(0),
+        scores=torch.cat([output.scores[mask] for output, mask in zip(best, real, strict=True)]).unsqueeze(0),
     )
 
 
@@ -78,12 +125,11 @@ def window_starts(length: int, size: int) -> list[int]:
     return [*range(0, length - size, max(1, size // 2)), length - size]
 
 
-def sentence_groups(model: Any, text: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    """Ids and masks of GROUP_SIZE sentences at a time; of all at once for a model that reads them as a paragraph."""
-    total = text["input_ids"].shape[1]
-    size = total if getattr(model.config, "reads_paragraphs", False) else GROUP_SIZE
-    for first in range(0, total, size):
-        yield {name: text[name][:, first : first + size] for name in TEXT}
+def text_groups(model: Any, text: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Ids and masks of GROUP_SIZE sentences at a time; of READINGS rows for a model that reads rows together."""
+    dim, size = (0, READINGS) if reads_paragraphs(model) else (1, GROUP_SIZE)
+    for group in zip(*(text[name].split(size, dim) for name in TEXT), strict=True):
+        yield dict(zip(TEXT, group, strict=True))
 
 
 def _best_of(before: VideoGroundingOutput | None, moments: torch.Tensor, scores: torch.Tensor) -> VideoGroundingOutput:

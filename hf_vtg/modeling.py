@@ -31,6 +31,7 @@ class VideoGroundingOutput(ModelOutput):
         scores: (B, S, K), higher is better, ``-inf`` for padded or pruned candidates. Not comparable between
             methods.
         video_state: what :meth:`encode_video` returned, to be given back for further queries.
+        paragraph_moments: (B, 2) the moment of each row's sentences together, of methods that predict one.
     """
 
     loss: torch.Tensor | None = None
@@ -38,6 +39,7 @@ class VideoGroundingOutput(ModelOutput):
     moments: torch.Tensor | None = None
     scores: torch.Tensor | None = None
     video_state: ModelOutput | None = None
+    paragraph_moments: torch.Tensor | None = None
 
 
 class GroundingSteps:

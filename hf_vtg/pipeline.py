@@ -17,6 +17,8 @@ from .folders import loading
 from .grounding import ground_in_windows, ground_videos
 from .hub import PushesToHub
 from .modeling import VideoGroundingOutput
+from .moments import to_seconds
+from .paragraphs import split_sentences
 from .processing import VideoGroundingProcessor
 from .video.features import FeatureSpec
 from .video.remote import fetched, is_link
@@ -40,6 +42,8 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
     ```
 
     The video is decoded and encoded once, however many sentences are asked. Answers do not depend on ``batch_size``.
+    Several queries are answered each by itself; with ``paragraph=True`` they are the sentences of one text, which
+    methods that read paragraphs (HSCNet) read together.
     """
 
     _load_processor = True
@@ -68,7 +72,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             )
 
     def _sanitize_parameters(self, top_k=None, nms_threshold=None, window_seconds=None, progress=None, **kwargs):
-        unknown = set(kwargs) - set(ENCODING)
+        unknown = set(kwargs) - {*ENCODING, "paragraph"}
         if unknown:
             raise TypeError(f"The video-grounding pipeline has no parameter {', '.join(sorted(unknown))}.")
         if window_seconds is not None and not (isinstance(window_seconds, (int, float)) and window_seconds > 0):
@@ -88,9 +92,10 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             video: path, http(s) address or bytes of a video file; frames as a (T, H, W, 3) uint8 array or a list of
                 pictures (with ``fps``); clip features as a (T, D) array (with ``duration`` unless the processor knows
                 the seconds of a feature); or a list, generator or dataset of ``{"video": ..., "query": ...}`` with any
-                of these, and optionally ``duration`` and ``fps``. A list of files, bytes, feature arrays or encoded
-                videos (:meth:`encode`) is asked the same ``query`` each.
-            query: a sentence, or a list of sentences.
+                of these, and optionally ``duration``, ``fps`` and ``paragraph``. A list of files, bytes, feature
+                arrays or encoded videos (:meth:`encode`) is asked the same ``query`` each.
+            query: a sentence, or a list of sentences; with ``paragraph``, a text of several sentences or their list.
+            paragraph: the sentences of ``query`` are one text, told in order. A text is split into sentences.
             top_k: moments a sentence (5).
             nms_threshold: default: the processor's.
             backbone: id or folder of the vision model, or a :class:`VideoEncoder`; default: the one that the
@@ -109,6 +114,10 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         Returns:
             For a single query a ranked list of ``{"start", "end", "score"}`` in seconds; for a list of queries a list
             of such lists; for several inputs a list (or, for a generator or dataset, an iterator) of these.
+
+            With ``paragraph`` a dict for each video: ``"sentences"``, for each sentence in order
+            ``{"sentence": text, "moments": ranked list as above}``; ``"start"`` and ``"end"`` in seconds of the whole
+            paragraph, as the method predicts it, else from the first start to the last end of the best moments.
         """
         if isinstance(video, list) and not video:
             return []
@@ -118,7 +127,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
         return super().__call__({"video": video, "query": query}, **kwargs)
 
-    def preprocess(self, inputs: Mapping[str, Any], **encoding) -> dict[str, Any]:
+    def preprocess(self, inputs: Mapping[str, Any], paragraph: bool = False, **encoding) -> dict[str, Any]:
         """One video and its queries -> clip features, duration and sentences."""
         if not isinstance(inputs, Mapping) or "query" not in inputs or "video" not in inputs:
             raise QueryError(
@@ -128,7 +137,10 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         query = inputs["query"]
         if not isinstance(query, (str, list, tuple)) or (not isinstance(query, str) and len(query) == 0):
             raise QueryError(f"The query is {query!r}. Give a sentence or a non-empty list of sentences.")
-        sentences = [query] if isinstance(query, str) else list(query)
+        paragraph = inputs.get("paragraph", paragraph)
+        sentences = list(query)
+        if isinstance(query, str):
+            sentences = split_sentences(query) if paragraph else [query]
         # Bad text is found before minutes are spent on the video.
         self.processor(text=[sentences])
         given = {name: inputs[name] for name in ENCODING if inputs.get(name) is not None}
@@ -140,6 +152,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             "duration": duration,
             "spec": spec,
             "sentences": sentences,
+            "paragraph": paragraph,
             "single": isinstance(query, str),
         }
 
@@ -251,8 +264,8 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             {
                 "moments": output.moments[row, : len(item["sentences"])],
                 "scores": output.scores[row, : len(item["sentences"])],
-                "duration": item["duration"],
-                "single": item["single"],
+                "whole": None if output.paragraph_moments is None else output.paragraph_moments[row],
+                **{name: item[name] for name in ("sentences", "duration", "paragraph", "single")},
             }
             for row, item in enumerate(items)
         ]
@@ -260,14 +273,22 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
     def postprocess(self, model_outputs: dict[str, Any], top_k: int = 5, nms_threshold: float | None = None):
         """One video's candidates -> ranked moments in seconds."""
         output = VideoGroundingOutput(moments=model_outputs["moments"][None], scores=model_outputs["scores"][None])
+        duration, sentences = model_outputs["duration"], model_outputs["sentences"]
         ranked = self.processor.post_process_video_grounding(
             output,
-            [model_outputs["duration"]],
+            [duration],
             top_k=top_k,
             nms_threshold=nms_threshold,
             sentence_mask=torch.ones(output.scores.shape[:2], dtype=torch.bool),
         )[0]
-        return ranked[0] if model_outputs["single"] else ranked
+        if not model_outputs["paragraph"]:
+            return ranked[0] if model_outputs["single"] else ranked
+        found = [{"sentence": text, "moments": moments} for text, moments in zip(sentences, ranked, strict=True)]
+        if model_outputs["whole"] is not None:
+            start, end = to_seconds(model_outputs["whole"].double().cpu(), duration).tolist()
+        else:
+            start, end = min(m[0]["start"] for m in ranked), max(m[0]["end"] for m in ranked)
+        return {"start": start, "end": end, "sentences": found}
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         """As in the base class, with batches made by the processor: the base pads without masks."""

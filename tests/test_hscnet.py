@@ -250,7 +250,7 @@ def test_parameter_counts(benchmark, parameters):
     count = sum(p.numel() for p in model.parameters())
     assert count == (parameters or 13_760_523 + 256 * (1024 - 500))
     assert sum(p.numel() for p in model.sentence_level.layers[0].parameters()) == 1_381_633
-    assert sum(p.numel() for p in model.video_encoder[0].parameters()) == 789_760
+    assert sum(p.numel() for p in model.clip_encoder[0].parameters()) == 789_760
     assert sum(p.numel() for p in model.decoder.word_lstm.parameters()) == 788_480
 
 

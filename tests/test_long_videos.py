@@ -79,7 +79,8 @@ def test_one_pass_over_the_video_for_any_number_of_queries(method, monkeypatch):
 
         monkeypatch.setattr(pipe.model, name, counted)
     for queries in (QUERIES[:1], QUERIES * 50):
-        groups = 1 if getattr(pipe.model.config, "reads_paragraphs", False) else math.ceil(len(queries) / 64)
+        size = grounding.READINGS if grounding.reads_paragraphs(pipe.model) else grounding.GROUP_SIZE
+        groups = math.ceil(len(queries) / size)
         for window, passes in ((math.inf, 1), (20.0, 4)):
             calls.update(encode_video=0, encode_text=0)
             assert len(pipe(features, queries, duration=45.0, window_seconds=window)) == len(queries)
@@ -95,6 +96,7 @@ def test_groups_of_sentences_change_nothing(method, monkeypatch):
     ]
     whole = pipe(items, batch_size=3)
     monkeypatch.setattr(grounding, "GROUP_SIZE", 2)
+    monkeypatch.setattr(grounding, "READINGS", 2)
     for answers, expected in zip(pipe(items, batch_size=3), whole, strict=True):
         for ranked, wanted in zip(answers, expected, strict=True):
             np.testing.assert_allclose(numbers(ranked), numbers(wanted), atol=1e-5)

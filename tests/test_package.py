@@ -16,7 +16,7 @@ HEAVY = ("datasets", "evaluate", "av", "h5py", "gradio", "matplotlib")
 LEVELS = [
     {"errors", "cache", "folders", "hub"},
     {"configuration", "metrics", "moments"},
-    {"tokenization", "sentences", "vector_files", "video"},
+    {"tokenization", "sentences", "paragraphs", "vector_files", "video"},
     {"layers", "feature_extraction", "processing", "modeling"},
     {"models"},
     {"auto"},

@@ -22,6 +22,7 @@ from ..metrics import grounding_metrics
 from .arguments import VideoGroundingTrainingArguments
 from .callbacks import EvaluationEpochs, RecipeCallback
 from .optimizers import build_optimizer
+from .paragraphs import evaluation_rows, training_rows
 from .recipes import Recipe
 
 # Parts of a batch that describe it and are no model inputs.
@@ -63,6 +64,7 @@ class VideoGroundingTrainer(Trainer):
         super().__init__(model=model, args=args, **kwargs)
         self._loss_sums: dict[str, list[float]] = {}
         self._note_trained_length()
+        self.train_dataset = training_rows(self.train_dataset, self.model.config)
         if recipe is not None:
             self.add_callback(RecipeCallback(recipe))
             self.add_callback(EvaluationEpochs(recipe))
@@ -161,10 +163,13 @@ class VideoGroundingTrainer(Trainer):
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        return super().get_eval_dataloader(None if dataset is None else NumberedRows(dataset))
+        return super().get_eval_dataloader(None if dataset is None else self._numbered(dataset))
 
     def get_test_dataloader(self, test_dataset) -> DataLoader:
-        return super().get_test_dataloader(NumberedRows(test_dataset))
+        return super().get_test_dataloader(self._numbered(test_dataset))
+
+    def _numbered(self, dataset) -> NumberedRows:
+        return NumberedRows(evaluation_rows(dataset, self.model.config))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._loss_sums:

@@ -78,7 +78,7 @@ def paragraph(model, features: torch.Tensor, sentences: list[torch.Tensor]) -> d
     """One video (N, D) and the word vectors (L_i, E) of its sentences -> segments and similarity maps."""
     config, decoder = model.config, model.decoder
     clips = model.video_projection(features) + positions(len(features), config.hidden_size)
-    for layer in model.video_encoder:
+    for layer in model.clip_encoder:
         clips = encoder_layer(layer, clips)
     words = model.word_projection(torch.cat(sentences))
     words = words + positions(len(words), config.hidden_size)

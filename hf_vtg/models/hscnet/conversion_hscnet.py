@@ -19,6 +19,7 @@ from .losses_hscnet import predicted_moments
 from .modeling_hscnet import HSCNetForVideoGrounding, HSCNetOutput
 
 RENAMES = (
+    (r"video_encoder\.", "clip_encoder."),
     (r"text_encoder\.", "word_encoder."),
     (r"aggregation\.word\.", "aggregation.W."),
     (r"aggregation\.sentence\.", "aggregation.S."),

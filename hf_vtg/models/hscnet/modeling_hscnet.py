@@ -85,7 +85,6 @@ class HSCNetOutput(VideoGroundingOutput):
     """Output of HSCNet; there is one candidate (K = 1) a sentence, its score the attention mass inside it.
 
     Args:
-        paragraph_moments: (B, 2) moment of the whole paragraph; with a paragraph decoder only.
         word_moments: (B, S, M, 2) moments of the words; with a word decoder only.
         word_similarity: (B, N words, N clips), sentence_similarity: (B, S, N), paragraph_similarity: (B, 1, N): cosine
             of queries and clips over the temperature, float32; of levels that are aligned or decoded.
@@ -94,7 +93,6 @@ class HSCNetOutput(VideoGroundingOutput):
         intermediates: golden name -> tensor; with ``output_intermediates`` only.
     """
 
-    paragraph_moments: torch.Tensor | None = None
     word_moments: torch.Tensor | None = None
     word_similarity: torch.Tensor | None = None
     sentence_similarity: torch.Tensor | None = None
@@ -166,7 +164,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         super().__init__(config)
         width, depths = config.hidden_size, dict(zip("WSP", config.encoder_depths, strict=True))
         self.video_projection = nn.Linear(config.feature_dim, width)
-        self.video_encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_feature_layers))
+        self.clip_encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_feature_layers))
         self.text_encoder = TextEncoder(config.text_config)
         self.word_projection = nn.Linear(config.text_hidden_size, width)
         self.word_encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_feature_layers))
@@ -213,7 +211,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         # Whatever stands in the padding, 0 * it must be 0.
         clips = self.video_projection(video_features.masked_fill(~video_mask.unsqueeze(-1), 0))
         clips = clips + sinusoidal_positions(*clips.shape[1:], clips)
-        for layer in self.video_encoder:
+        for layer in self.clip_encoder:
             clips = layer(clips, video_mask)
         entering = clips if self.word_level is not None else self.sentence_level.video_encoder(clips, video_mask)
         first = (self.word_level or self.sentence_level).layers[0].project(entering)

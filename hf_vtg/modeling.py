@@ -176,6 +176,9 @@ class GroundingSteps:
             raise ModelError(
                 f"video_mask has shape {tuple(video_mask.shape)}, expected {tuple(video_features.shape[:2])}."
             )
+        if video_mask is not None and not bool(video_mask.any(1).all()):
+            video = int((~video_mask.bool().any(1)).nonzero()[0])
+            raise ModelError(f"Video {video} of the batch has no real clip: its mask is all padding. Leave it out.")
 
     def _check_text(self, input_ids, inputs_embeds, attention_mask, sentence_mask):
         if (input_ids is None) == (inputs_embeds is None):

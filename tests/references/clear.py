@@ -6,6 +6,9 @@ Only weights are taken from the model, under our names.
 import torch
 from torch.nn import functional as F
 
+from hf_vtg.models.clear.decoding_clear import CLEARFusion
+from hf_vtg.moments import temporal_iou
+
 RRELU_SLOPE = 11 / 48
 
 
@@ -41,7 +44,7 @@ def last_state(weights, name, words, layers):
 
 def coarse_scores(model, features, words):
     """(P, D) features and (L, E) words -> (T,) scores."""
-    weights, config = model.state_dict(), model.config
+    weights, config = model.state_dict(keep_vars=True), model.config
     x = features.T[None]
     padding = [(config.tcn_kernel - 1) * 2**k // 2 for k in range(len(config.tcn_channels))]
     for k in range(len(config.tcn_channels)):
@@ -82,26 +85,30 @@ def mask(config, interior):
 
 def fine_logits(model, features, words):
     """(P, D) features and (L, E) words -> (N, N) logits of the dense map."""
-    query = last_state(model.state_dict(), "fine.query.lstm.rnn", words, model.config.query_layers)
-    return predicted(model, map_of(model, features), linear(model.state_dict(), "fine.query.fc", query))
+    weights = model.state_dict(keep_vars=True)
+    query = last_state(weights, "fine.query.lstm.rnn", words, model.config.query_layers)
+    return predicted(model, map_of(model, features), linear(weights, "fine.query.fc", query))
 
 
 def map_of(model, features):
     """(P, D) features -> (C, N, N) span maxima of the map's cells, zero elsewhere."""
-    weights, config = model.state_dict(), model.config
+    weights, config = model.state_dict(keep_vars=True), model.config
     size, interior = config.num_clips, config.fine_mask == "interior"
     clips = F.conv1d(features.T[None], weights["fine.clip_projection.weight"], weights["fine.clip_projection.bias"])
     clips = F.avg_pool1d(clips.relu(), config.num_pre_clips // size)[0]
-    full = torch.zeros(clips.shape[0], size, size, dtype=clips.dtype)
-    for i, j in mask(config, False).nonzero().tolist():
-        if not (interior and j == size - 1):
-            full[:, i, j] = clips[:, i : j + 1].amax(1)
-    return full
+    empty = torch.zeros(clips.shape[0], dtype=clips.dtype)
+    maxima = {
+        (i, j): clips[:, i : j + 1].amax(1)
+        for i, j in mask(config, False).nonzero().tolist()
+        if not (interior and j == size - 1)
+    }
+    rows = [torch.stack([maxima.get((i, j), empty) for j in range(size)], dim=1) for i in range(size)]
+    return torch.stack(rows, dim=1)
 
 
 def predicted(model, full, query):
     """(C, N, N) map and (C,) query -> (N, N) logits by convolutions over the whole padded map."""
-    weights, config = model.state_dict(), model.config
+    weights, config = model.state_dict(keep_vars=True), model.config
     fused = linear(weights, "fine.map_projection", full.permute(1, 2, 0)) * query
     x = F.normalize(fused, dim=-1).permute(2, 0, 1)[None]
     kernel, layers = config.predictor_kernel, config.predictor_layers
@@ -149,3 +156,15 @@ def fused(config, coarse, fine):
         kept = {(i, j): x * (1 if i >= s - margin and j <= e + margin else factor) for (i, j), x in scores.items()}
     found = {cell: x for cell, x in kept.items() if x > 0} or {cell: x for cell, x in scores.items() if x > 0}
     return s, e, gain, factor, found or {(0, size - 1): 0.0}
+
+
+def confident(model, first, last):
+    """``model`` whose pruning sees a moment from cell ``first`` to ``last``, whatever its coarse branch scores."""
+    moment = torch.tensor([first, last + 1], dtype=torch.float64) / model.config.num_clips
+    seen = temporal_iou(moment, model.fusion.tick_moments(torch.float64))
+
+    def region(coarse, rule=None):
+        return CLEARFusion.region(model.fusion, seen.to(coarse).expand_as(coarse), rule)
+
+    model.fusion.region = region
+    return model

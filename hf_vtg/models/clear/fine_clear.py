@@ -19,6 +19,14 @@ from .query_clear import CLEARQueryEncoder
 
 # Padded maps that are convolved at once in evaluation, in values: bounds the memory of many sentences.
 CHUNK = 2**26
+# Sizes of the windows that pruning leaves are multiples of this part of the map.
+WINDOW_PARTS = 16
+
+
+def window_size(cells: torch.Tensor, num_clips: int) -> torch.Tensor:
+    """Clips of the windows that hold so many."""
+    step = max(1, num_clips // WINDOW_PARTS)
+    return ((cells + step - 1) // step * step).clamp(max=num_clips)
 
 
 class FineVideo(NamedTuple):

@@ -21,7 +21,7 @@ from ...moments import temporal_iou
 from .coarse_clear import RESIDUAL_STD, CLEARCoarseBranch, CLEARResidualConv
 from .configuration_clear import CLEARConfig
 from .decoding_clear import CLEARFusion, Region
-from .fine_clear import CLEARFineBranch
+from .fine_clear import CLEARFineBranch, window_size
 from .losses_clear import coarse_loss, fine_loss
 
 
@@ -218,14 +218,12 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
     def _fine_logits(self, fused: torch.Tensor, region: Region | None) -> torch.Tensor:
         """(R, P) logits; of the rows whose outside cells are dropped only those of a window around the inside.
 
-        The windows are rounded up to eighths of the map, so that few sizes occur and each is one batch.
+        The sizes of the windows are rounded up (:func:`window_size`), so that few occur and each is one batch.
         """
         if region is None:
             return self.fine.logits(fused, self.grid)
         total = self.config.num_clips
-        step = max(1, total // 8)
-        size = (region.last - region.first + step) // step * step
-        size = size.where(region.factor == 0, total).clamp(max=total)
+        size = window_size(region.last - region.first + 1, total).where(region.factor == 0, total)
         logits = fused.new_full((len(fused), self.grid.num_cells), -torch.inf)
         for width in size.unique().tolist():
             rows = (size == width).nonzero()[:, 0]

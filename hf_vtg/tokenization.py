@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 PAD_TOKEN, UNK_TOKEN = "[PAD]", "[UNK]"
 PAD_ID, UNK_ID = 0, 1
+# Tables of one GloVe release agree on their common words; of two releases the cosines are about 0.
+SAME_FAMILY, MIN_COMMON = 0.9, 20
 
 _CHARS = r"[\p{L}\p{M}\p{N}]"
 _NUMBER = r"\p{N}+(?:[.,:/]\p{N}+)+"
@@ -196,6 +198,41 @@ class WordVectors:
         if not rows:
             raise HFVTGError("No word of the vocabulary has a vector. Check the file and the case of the words.")
         return WordVectors([self.words[row] for row in rows], self.vectors[rows], self.unknown)
+
+    def check_same_family(self, other: "WordVectors", where: str) -> None:
+        """Whether vectors of both tables may meet in one model.
+
+        Args:
+            where: what ``other`` is, for the message.
+
+        Raises:
+            HFVTGError: another width, fewer than 20 common words, or a mean cosine of the common words below 0.9.
+        """
+        if self.dim != other.dim:
+            raise HFVTGError(f"{where} has vectors of width {other.dim}, not {self.dim}: another release of vectors.")
+        rows = {word: row for row, word in enumerate(other.words)}
+        common = [word for word in self.words if word in rows]
+        mine = self.vectors[[row for row, word in enumerate(self.words) if word in rows]]
+        theirs = other.vectors[[rows[word] for word in common]]
+        lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
+        real = lengths > 0
+        if real.sum() < MIN_COMMON:
+            raise HFVTGError(f"{where} has {real.sum()} words in common with the vectors: too few to compare them.")
+        cosine = float(((mine * theirs).sum(1)[real] / lengths[real]).mean())
+        if cosine < SAME_FAMILY:
+            raise HFVTGError(
+                f"{where} is of another family of word vectors: the mean cosine of {real.sum()} common words is "
+                f"{cosine:.2f}, not 1. Never mix GloVe 6B, 42B and 840B: make the whole table from one file."
+            )
+
+    def extended_by(self, other: "WordVectors", where: str = "the other table") -> "WordVectors":
+        """These words, then those of ``other`` that are new; raises as :meth:`check_same_family`."""
+        self.check_same_family(other, where)
+        known = set(self.words)
+        rows = [row for row, word in enumerate(other.words) if word not in known]
+        words = [*self.words, *(other.words[row] for row in rows)]
+        unknown = other.unknown if self.unknown is None else self.unknown
+        return WordVectors(words, np.concatenate([self.vectors, other.vectors[rows]]), unknown)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a .npz that :meth:`load` reads, in one step: a failure leaves no partial file."""

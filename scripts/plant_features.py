@@ -19,6 +19,7 @@ from pathlib import Path
 from hf_vtg.benchmarks import benchmark_builder
 from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
 from hf_vtg.benchmarks.planted import (
+    DECOYS,
     SentenceDirections,
     choose_videos,
     measured_cosines,
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=2000, help="videos (2000)")
     parser.add_argument("--test", type=int, default=300, help="videos (300)")
     parser.add_argument("--dim", type=int, default=128, help="width of the features (128)")
+    parser.add_argument("--decoys", type=int, default=DECOYS, help=f"other videos planted into each ({DECOYS})")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
@@ -61,7 +63,11 @@ def run(options) -> None:
     directions = SentenceDirections(words, sentences, options.dim, options.seed)
     rows = [row for split in splits.values() for row in split]
     features = options.out / planted_grounding.FEATURES
-    write_feature_store(features, planted_features(rows, directions, options.seed), planted_spec(options.dim))
+    write_feature_store(
+        features,
+        planted_features(rows, splits["train"], directions, options.decoys, options.seed),
+        planted_spec(options.dim),
+    )
     words.save(options.out / planted_grounding.WORDS)
     for name, split in splits.items():
         with atomic_path(options.out / f"{name}.jsonl") as path:

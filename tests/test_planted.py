@@ -56,10 +56,10 @@ def test_cosines_are_as_promised(vectors):
     rows = rows_of(80)
     directions = SentenceDirections(vectors, [s for row in rows for s in row["sentences"]], dim=48)
     assert np.allclose(np.linalg.norm(directions(rows[0]["sentences"]), axis=1), 1)
-    features = dict(planted_features(rows, directions))
+    features = dict(planted_features(rows, rows_of(40, seed=2, first="D"), directions, decoys=1))
     within, without = measured_cosines(rows, directions, features)
     assert abs(within - 0.3) < 0.02 and abs(without) < 0.01
-    again = dict(planted_features(rows, directions))
+    again = dict(planted_features(rows, rows_of(40, seed=2, first="D"), directions, decoys=1))
     assert all(np.array_equal(features[name], again[name]) for name in features)
     # another projection sees nothing
     other = SentenceDirections(vectors, [s for row in rows for s in row["sentences"]], dim=48, seed=1)
@@ -97,14 +97,14 @@ def planted(tmp_path_factory, vectors):
     vectors.save(folder / "glove.npz")
     arguments = ["--data_dir", str(folder), "--word_vectors", str(folder / "glove.npz"), "--out", str(folder / "out")]
     script = load_script("plant_features")
-    assert script.main([*arguments, "--train", "10", "--test", "5", "--dim", "16"]) == 0
+    assert script.main([*arguments, "--train", "10", "--test", "5", "--dim", "32"]) == 0
     return folder / "out"
 
 
 def test_scripts_plant_and_learn(planted, tmp_path, capsys):
     store = FeatureStore(planted / "features.h5")
     splits = planted_grounding.load_rows(planted)
-    assert len(store) == 15 and store.dim == 16 and store.spec.backbone == "planted"
+    assert len(store) == 15 and store.dim == 32 and store.spec.backbone == "planted"
     assert {name: len(split) for name, split in splits.items()} == {"train": 10, "test": 5}
     assert store.missing(splits["train"]["video_id"]) == []
     shuffled = planted_grounding.load_rows(planted, shuffled=True)["train"]

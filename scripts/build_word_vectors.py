@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""A small table of word vectors for a benchmark from a GloVe file, which is read line by line.
+
+python scripts/build_word_vectors.py glove.840B.300d.txt --benchmark charades_sta --data_dir charades_sta/ --out w.npz
+python scripts/build_word_vectors.py glove.6B.300d.txt --words words.txt --out w.npz --extend older.npz
+
+Words are taken from the sentences of all splits as every tokenizer pattern sees them, in their own case and in lower
+case, and from ``--words``. ``--extend`` adds them to an existing table and refuses one of another GloVe family;
+``--against`` only compares. Printed: how many running words have a vector, by pattern.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hf_vtg.benchmarks import benchmark_builder
+from hf_vtg.errors import HFVTGError
+from hf_vtg.tokenization import PATTERNS, WordVectors, vocabulary_of
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("glove", help="GloVe or word2vec text (.gz too), .npz, or folder of words and vectors")
+    parser.add_argument("--benchmark")
+    parser.add_argument("--data_dir", help="the benchmark's official files")
+    parser.add_argument("--version", help="of the annotations")
+    parser.add_argument("--words", type=Path, help="file with a word a line")
+    parser.add_argument("--out", type=Path, required=True, help=".npz")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--extend", type=Path, metavar="TABLE", help="keep the words of this table and add to them")
+    tables.add_argument("--against", type=Path, metavar="TABLE", help="refuse vectors of another family than these")
+    options = parser.parse_args(arguments)
+    if options.benchmark is None and options.words is None:
+        parser.error("say whose words: --benchmark with --data_dir, or --words")
+    try:
+        run(options)
+    except (HFVTGError, OSError) as error:
+        print(f"build_word_vectors: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options) -> None:
+    sentences = []
+    if options.benchmark is not None:
+        builder = benchmark_builder(options.benchmark, options.data_dir, version=options.version)
+        sentences = [s for split in builder.files for row in builder.rows(split)[0] for s in row["sentences"]]
+    wanted = dict.fromkeys(options.words.read_text(encoding="utf-8").split("\n") if options.words else [])
+    wanted.pop("", None)
+    for pattern in PATTERNS:
+        for lowercase in (True, False):
+            wanted.update(dict.fromkeys(vocabulary_of(sentences, pattern, lowercase)))
+    existing = options.extend or options.against
+    older = None if existing is None else WordVectors.load(existing)
+    # Words of the older table are read too: by them the families are compared.
+    vectors = WordVectors.load(options.glove, [*wanted, *(older.words if older is not None else ())])
+    if options.extend is not None:
+        table = older.extended_by(vectors, options.glove)
+    else:
+        if older is not None:
+            older.check_same_family(vectors, options.glove)
+        table = vectors.restricted_to(wanted)
+    table.save(options.out)
+    print(f"{options.out}: {len(table)} words of width {table.dim}, {len(wanted)} were wanted")
+    for pattern in PATTERNS if sentences else ():
+        print(f"{pattern}: {table.coverage(sentences, pattern)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

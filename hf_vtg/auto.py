@@ -54,7 +54,8 @@ class AutoModelForVideoGrounding(_BaseAutoModelClass):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in transformers; ModelError for what is no grounding model."""
+        """As in transformers; ModelError for what is no grounding model. Nobody is asked whether to run its code."""
+        kwargs.setdefault("trust_remote_code", False)
         with loading(pretrained_model_name_or_path, "a grounding model"):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 

@@ -25,7 +25,7 @@ TEMPLATE = """---
 
 A model for video temporal grounding{{ method }}: given an untrimmed video and a sentence, it finds when the described
 moment starts and ends.
-
+{{ note }}
 ```python
 from transformers import pipeline
 import hf_vtg  # pip install "hf-vtg[video]"; without this import transformers does not know the model
@@ -84,6 +84,7 @@ def model_card(
     results: Mapping[str, Any] | None = None,
     license: str | None = None,
     tags: list[str] | None = None,
+    note: str | None = None,
 ) -> ModelCard:
     """The card of a published model.
 
@@ -95,6 +96,7 @@ def model_card(
     Args:
         repo_id: where it will be.
         model, processor: for what the card says about method and features; anything else is passed over.
+        note: a paragraph of where the weights come from.
         results: the content of a ``results.json`` (:func:`hf_vtg.training.run.run_training`); they become
             ``EvalResult`` entries and a table.
     """
@@ -112,6 +114,7 @@ def model_card(
         template_str=TEMPLATE,
         title=title,
         method=method,
+        note=f"\n{note}\n" if note else "",
         repo_id=repo_id,
         features=_features(processor),
         results=_table(results) if results else "Not measured yet.",

@@ -330,7 +330,7 @@ def load_pipeline(model: str | Path, **options: Any) -> VideoGroundingPipeline:
     """
     loaded = AutoModelForVideoGrounding.from_pretrained(str(model), dtype=options.pop("dtype", "auto"))
     with loading(model, "a processor"):
-        processor = AutoProcessor.from_pretrained(str(model))
+        processor = AutoProcessor.from_pretrained(str(model), trust_remote_code=False)
     return pipeline(TASK, model=loaded, processor=processor, **options)
 
 

@@ -21,7 +21,7 @@ LEVELS = [
     {"models"},
     {"auto"},
     {"grounding", "pipeline", "training", "benchmarks", "visualization"},
-    {"parity", "cli", "app", "demo"},
+    {"converting", "parity", "cli", "app", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

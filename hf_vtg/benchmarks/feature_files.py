@@ -206,6 +206,9 @@ class _Folder:
     def _split(self, name: str) -> tuple[Path | None, str]:
         """The file that a name begins with, and the array named after it."""
         parts = name.split("/")
+        if ".." in parts:
+            # An id never leads out of the folder.
+            return None, ""
         for used in range(1, len(parts) + 1):
             file = self.path.joinpath(*parts[:used])
             if file.is_file():

@@ -1,11 +1,20 @@
 """Official state dicts into ours: renaming with nothing missing and nothing left over."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..configuration import VideoGroundingConfig
 from ..errors import ModelError
+
+
+def resolve_config(
+    official: Mapping[str, Any] | VideoGroundingConfig, read: Callable[..., VideoGroundingConfig], *args, **overrides
+) -> VideoGroundingConfig:
+    """A configuration of ours as it is; an official one as ``read(official, *args, **overrides)`` makes it."""
+    return official if isinstance(official, VideoGroundingConfig) else read(official, *args, **overrides)
 
 
 def strip_prefix(state_dict: Mapping[str, torch.Tensor], prefix: str = "module.") -> dict[str, torch.Tensor]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from ..errors import FeatureError, ModelError
+from ..folders import UNUSABLE
 from .preprocess import FramePreprocessor
 
 POOLINGS = ("pooler_output", "mean", "max", "image_embeds", "video_embeds")
@@ -175,6 +175,8 @@ def _commit(name: str, revision: str | None) -> str | None:
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
     cause = str(error).strip().splitlines()[0].rstrip(".")
+    if "custom code" in cause:
+        cause = "it brings code of its own, which runs only with trust_remote_code=True"
     return ModelError(
         f"{name} cannot be loaded as a vision model: {cause}. Pass the folder of a model saved with save_pretrained, "
         "or a Hub id while the Hub can be reached."
@@ -186,7 +188,7 @@ def _load(name: str, hub: dict[str, Any], dtype: torch.dtype) -> tuple[torch.nn.
 
     try:
         model, info = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True, **hub)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*UNUSABLE, ImportError) as error:
         raise _cannot_load(name, error) from error
     # A mask token serves training only. Without its own pooler a model can still be averaged over its tokens.
     missing = sorted(key for key in info["missing_keys"] if "mask_token" not in key)

@@ -10,7 +10,7 @@ from ...configuration import WordVectorConfig
 from ...errors import ModelError
 from ...layers.proposals import ProposalGrid
 from ...moments import clip_moments, temporal_iou, temporal_nms
-from ..conversion import load_official_weights
+from ..conversion import load_official_weights, resolve_config
 from .configuration_clear import CLEARConfig
 from .decoding_clear import CLEARFusion, PruneRule
 from .modeling_clear import CLEARForVideoGrounding, CLEAROutput
@@ -109,12 +109,12 @@ def convert_official_checkpoint(
     Args:
         state_dict: names that begin with ``coarse.`` and ``fine.``, or a mapping with a state dict under each of both;
             with or without ``module.``.
-        official_config: see :func:`config_from_official`.
+        official_config: see :func:`config_from_official`; or one of ours.
 
     Raises:
         ModelError: for missing, unexpected or misshapen entries.
     """
-    model = CLEARForVideoGrounding(config_from_official(official_config, variant, **overrides))
+    model = CLEARForVideoGrounding(resolve_config(official_config, config_from_official, variant, **overrides))
     load_official_weights(model, _joined(state_dict), rename_official, keep=("text_encoder.",))
     return model.eval()
 

@@ -10,7 +10,7 @@ from ...configuration import WordVectorConfig
 from ...errors import ModelError
 from ...metrics import mean_iou, recall_at_iou
 from ...moments import temporal_iou
-from ..conversion import load_official_weights
+from ..conversion import load_official_weights, resolve_config
 from .configuration_hisa import HiSAConfig
 from .decoding_hisa import official_decode
 from .losses_hisa import boundary_nll, inside_nll, pool_span
@@ -126,13 +126,13 @@ def convert_official_checkpoint(
 
     Args:
         state_dict: the official ``state_dict()``, with or without ``module.``.
-        official_config: see :func:`config_from_official`.
+        official_config: see :func:`config_from_official`; or one of ours.
         overrides: fields of :class:`HiSAConfig`, such as the ``text_config`` of the words.
 
     Raises:
         ModelError: for missing, unexpected or misshapen entries.
     """
-    model = HiSAForVideoGrounding(config_from_official(official_config, variant, **overrides))
+    model = HiSAForVideoGrounding(resolve_config(official_config, config_from_official, variant, **overrides))
     load_official_weights(model, state_dict, rename_official, keep=WORD_TABLE)
     return model.eval()
 

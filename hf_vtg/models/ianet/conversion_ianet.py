@@ -11,7 +11,7 @@ from ...configuration import WordVectorConfig
 from ...errors import ModelError
 from ...processing import VideoGroundingProcessor
 from ...tokenization import WordVectors
-from ..conversion import load_official_weights
+from ..conversion import load_official_weights, resolve_config
 from .anchors_ianet import anchor_windows
 from .configuration_ianet import IANetConfig
 from .decoding_ianet import IOU_THRESHOLDS, MARGIN, official_decode, official_nms, official_recall
@@ -127,12 +127,12 @@ def convert_official_checkpoint(
 
     Args:
         state_dict: an official checkpoint, with or without ``module.``.
-        official_config: see :func:`config_from_official`.
+        official_config: see :func:`config_from_official`; or one of ours.
 
     Raises:
         ModelError: for missing, unexpected or misshapen entries.
     """
-    model = IANetForVideoGrounding(config_from_official(official_config, variant, **overrides))
+    model = IANetForVideoGrounding(resolve_config(official_config, config_from_official, variant, **overrides))
     load_official_weights(model, state_dict, rename_official, keep=(WORD_TABLE,))
     return model.eval()
 

@@ -11,7 +11,7 @@ from ...errors import ModelError
 from ...modeling import VideoGroundingOutput
 from ...moments import temporal_iou
 from ...processing import VideoGroundingFeatureExtractor
-from ..conversion import load_official_weights, pad_stack
+from ..conversion import load_official_weights, pad_stack, resolve_config
 from .configuration_mmn import MMNConfig
 from .modeling_mmn import MMNForVideoGrounding, MMNOutput
 
@@ -132,12 +132,12 @@ def convert_official_checkpoint(
 
     Args:
         state_dict: the ``model`` entry of an official checkpoint, with or without ``module.``.
-        official_config: see :func:`config_from_official`.
+        official_config: see :func:`config_from_official`; or one of ours.
 
     Raises:
         ModelError: for missing, unexpected or misshapen entries.
     """
-    model = MMNForVideoGrounding(config_from_official(official_config, variant, **overrides))
+    model = MMNForVideoGrounding(resolve_config(official_config, config_from_official, variant, **overrides))
     load_official_weights(model, state_dict, rename_official)
     return model.eval()
 

@@ -13,7 +13,8 @@ from .cache import atomic_path
 from .errors import HFVTGError
 from .moments import temporal_iou
 from .pipeline import DEFAULT_MODEL, load_pipeline
-from .visualization import plot_timeline
+from .video.cutting import thumbnails
+from .visualization import plot_timeline, save_figure
 
 NUM_QUERIES = 5
 
@@ -61,9 +62,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     result = {"video": str(video), "duration": encoded["duration"], "model": options.model, "queries": rows}
     with atomic_path(options.output / "moments.json") as path:
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    figure = plot_timeline(queries, answers, encoded["duration"], truth, title=Path(video).name)
-    with atomic_path(options.output / "timeline.png") as path:
-        figure.savefig(path, dpi=150)
+    pictures = thumbnails(video, encoded["duration"])
+    figure = plot_timeline(queries, answers, encoded["duration"], truth, Path(video).name, thumbnails=pictures)
+    save_figure(figure, options.output / "timeline.png")
     print(f"\nwritten: {options.output / 'moments.json'} and {options.output / 'timeline.png'}")
     return result
 

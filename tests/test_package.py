@@ -85,5 +85,5 @@ def test_metadata_is_in_pyproject_alone():
 
 
 def test_console_script_runs():
-    listed = json.loads(run("import sys; from hf_vtg.cli import main; sys.exit(main(['recipes']))").stdout)
+    listed = json.loads(run("import sys; from hf_vtg.cli import main; sys.exit(main(['recipes', '--json']))").stdout)
     assert listed["mmn/charades_sta"]["milestones"] == [8, 13]

@@ -77,7 +77,7 @@ def test_times_count_from_the_start_of_the_container(tmp_path):
 
 def test_a_frame_is_converted_once_and_only_if_it_is_sampled(clip, monkeypatch):
     converted = []
-    monkeypatch.setattr(decode, "_to_rgb", lambda frame, real=decode._to_rgb: converted.append(1) or real(frame))
+    monkeypatch.setattr(decode, "to_rgb", lambda frame, real=decode.to_rgb: converted.append(1) or real(frame))
     assert len(list(iter_sampled_frames(clip, fps=2))) == 5 and len(converted) == 5
     samples = list(iter_sampled_frames(clip, fps=40))
     assert len(samples) == 100 and len(converted) == 5 + 25

@@ -226,19 +226,28 @@ def read_jsonl(path: Path, unique: bool = True) -> Iterator[VideoAnnotation]:
 def jsonl_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a JSON-lines file; blank lines are skipped."""
     count = 0
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
-        except json.JSONDecodeError as error:
-            raise AnnotationError(f"{path}:{number}: not JSON ({error.msg})") from error
-        if not isinstance(value, dict):
-            raise AnnotationError(f"{path}:{number}: a line must be a JSON object, not {type(value).__name__}")
+    for number, line in jsonl_lines(path):
         count += 1
-        yield number, value
+        yield number, jsonl_object(line, path, number)
     if not count:
         raise AnnotationError(f"{path}: the file holds no line")
+
+
+def jsonl_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of the lines of a text file that are not blank."""
+    lines = enumerate(_read_text(path).split("\n"), start=1)
+    return ((number, line) for number, line in lines if line.strip())
+
+
+def jsonl_object(line: str, path: Path, number: int) -> dict[str, Any]:
+    """The object of one line. Raises AnnotationError naming the line."""
+    try:
+        value = json.loads(line, object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AnnotationError(f"{path}:{number}: not JSON ({getattr(error, 'msg', 'too deep')})") from error
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{path}:{number}: a line must be a JSON object, not {type(value).__name__}")
+    return value
 
 
 def require(entry: dict[str, Any], fields: tuple[str, ...], where: str) -> None:

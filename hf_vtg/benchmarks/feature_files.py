@@ -253,7 +253,8 @@ def write_npz(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping
         if spec is not None:
             items = _chain((_NPZ_SPEC, np.array(json.dumps(spec))), items)
         for name, array in items:
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+            # An entry without the time of writing: the same features make the same file.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..errors import HFVTGError, VideoError
-from .sampling import in_order, on_screen, sample_grid
+from .sampling import as_fraction, in_order, on_screen, sample_grid
 
 VideoSource = str | os.PathLike | bytes | BinaryIO
 
@@ -135,8 +136,17 @@ class VideoReader:
         converted: tuple[Any, np.ndarray] = (None, np.empty(0))
         for time, shown, frame in on_screen(self.frames(), sample_grid(fps, times), lambda: self._end):
             if frame is not converted[0]:
-                converted = (frame, _to_rgb(frame))
+                converted = (frame, to_rgb(frame))
             yield SampledFrame(float(time), float(shown), converted[1])
+
+    def seek(self, time: float | Fraction) -> None:
+        """Let ``frames`` begin at a key frame at or near ``time``, where the container can find one."""
+        # AVI tells the order of its frames only from the beginning on.
+        if time <= 0 or "avi" in self._formats:
+            return
+        with suppress(self._av.FFmpegError):
+            stamp = int((as_fraction(time) + self.start) / self.stream.time_base)
+            self.container.seek(stamp, stream=self.stream)
 
     def frames(self) -> Iterator[tuple[Fraction, Any]]:
         """Yield (time since the container's start, PyAV frame) in order of time; VideoError if there is none."""
@@ -255,7 +265,8 @@ def _rotation(frame: Any) -> int:
     return round((frame.rotation or 0) / 90) * 90 % 360
 
 
-def _to_rgb(frame: Any) -> np.ndarray:
+def to_rgb(frame: Any) -> np.ndarray:
+    """A decoded frame as an upright (H, W, 3) uint8 picture."""
     image = frame.to_ndarray(format="rgb24")
     rotation = _rotation(frame)
     return np.ascontiguousarray(np.rot90(image, k=rotation // 90)) if rotation else image

@@ -1,0 +1,16 @@
+"""Pictures of answers, as matplotlib figures (extra ``demo``): timelines, score maps, attention of words to clips."""
+
+from .figures import FORMATS, PREDICTION, TRUTH, save_figure
+from .maps import plot_attention, plot_score_map
+from .timeline import MAX_QUERIES, plot_timeline
+
+__all__ = [
+    "FORMATS",
+    "MAX_QUERIES",
+    "PREDICTION",
+    "TRUTH",
+    "plot_attention",
+    "plot_score_map",
+    "plot_timeline",
+    "save_figure",
+]

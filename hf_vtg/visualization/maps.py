@@ -1,0 +1,135 @@
+"""What a model sees inside: the scores of all proposals over start and end, and the attention of words to clips."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import HFVTGError
+from .figures import COLORMAP, PREDICTION, TRUTH, new_figure, plain, wrapped
+
+MAX_CELLS = 512
+
+
+def plot_score_map(
+    moments: Any,
+    scores: Any,
+    duration: float,
+    truth: Sequence[float] | None = None,
+    title: str | None = None,
+) -> Any:
+    """Scores of all proposals of one query: start to the right, end upwards.
+
+    Args:
+        moments: (K, 2) candidates as fractions, as in ``output.moments[video, sentence]``.
+        scores: (K,), ``-inf`` for what is no candidate.
+        duration: seconds of the video.
+        truth: true (start, end) in seconds, drawn as a ring; the best proposal is a cross.
+
+    Returns:
+        a ``matplotlib.figure.Figure``.
+
+    Raises:
+        HFVTGError: other shapes, no candidate, or so many different bounds that they are no grid.
+    """
+    moments, scores = _array(moments), _array(scores)
+    if moments.ndim != 2 or moments.shape[1:] != (2,) or scores.shape != moments.shape[:1]:
+        raise HFVTGError(f"A score map needs moments (K, 2) and scores (K,), not {moments.shape} and {scores.shape}.")
+    real = np.isfinite(scores)
+    if not real.any():
+        raise HFVTGError("No proposal has a score: there is no map to draw.")
+    seconds, scores = moments[real] * duration, scores[real]
+    figure = new_figure(5.6, 5.0)
+    axes = figure.add_subplot()
+    starts, ends = (np.unique(np.round(seconds[:, k], 6)) for k in (0, 1))
+    if max(len(starts), len(ends)) <= MAX_CELLS:
+        image = _grid(axes, seconds, scores, starts, ends)
+    else:
+        order = np.argsort(scores)
+        image = axes.scatter(*seconds[order].T, c=scores[order], cmap=COLORMAP, s=8, linewidth=0)
+    figure.colorbar(image, ax=axes, label="score", shrink=0.85)
+    best = seconds[scores.argmax()]
+    mark = {"markersize": 11, "markeredgewidth": 2.2, "linestyle": "none"}
+    axes.plot(*best, marker="x", color="white", **{**mark, "markeredgewidth": 4.5})
+    axes.plot(*best, marker="x", color=PREDICTION, label=f"best: {best[0]:.1f} \u2013 {best[1]:.1f} s", **mark)
+    if truth is not None:
+        axes.plot(*truth, marker="o", color="white", fillstyle="none", **{**mark, "markeredgewidth": 4.5})
+        label = f"true: {truth[0]:.1f} \u2013 {truth[1]:.1f} s"
+        axes.plot(*truth, marker="o", color=TRUTH, fillstyle="none", label=label, **mark)
+    axes.set(xlim=(0, duration), ylim=(0, duration), aspect="equal", facecolor="0.94")
+    axes.set_xlabel("start, seconds")
+    axes.set_ylabel("end, seconds")
+    axes.legend(loc="lower right", fontsize=8)
+    if title:
+        axes.set_title(wrapped(title, 58), loc="left", fontsize=10)
+    return figure
+
+
+def _grid(axes: Any, seconds: np.ndarray, scores: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Any:
+    """Cells at every pair of a start and an end; pairs that are no proposal stay empty."""
+    cells = np.full((len(ends), len(starts)), np.nan)
+    row, column = (np.searchsorted(b, np.round(seconds[:, k], 6)) for b, k in ((ends, 1), (starts, 0)))
+    np.fmax.at(cells, (row, column), scores)
+    return axes.pcolormesh(_edges(starts), _edges(ends), cells, cmap=COLORMAP, rasterized=True)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Bounds of cells around sorted centres."""
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def plot_attention(
+    words: Sequence[str],
+    weights: Any,
+    duration: float,
+    moment: Sequence[float] | None = None,
+    truth: Sequence[float] | None = None,
+    title: str | None = None,
+) -> Any:
+    """Attention of each word to each clip of a video (word level of IA-Net, HiSA, HSCNet).
+
+    Args:
+        words: W words or tokens.
+        weights: (W, T), any real numbers; the T clips cover the video evenly. Padding is left out by the caller.
+        duration: seconds of the video.
+        moment, truth: predicted and true (start, end) in seconds, as bars above the words.
+
+    Returns:
+        a ``matplotlib.figure.Figure``.
+
+    Raises:
+        HFVTGError: other shapes, or weights that are not finite.
+    """
+    weights = _array(weights)
+    if weights.ndim != 2 or len(words) != len(weights) or 0 in weights.shape:
+        raise HFVTGError(f"{len(words)} words and weights of shape {weights.shape} do not fit: (words, clips) needed.")
+    if not np.isfinite(weights).all():
+        raise HFVTGError("Attention holds NaN or infinity. Leave out padded words and clips.")
+    figure = new_figure(9.0, 1.4 + 0.26 * len(words))
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        weights, aspect="auto", cmap=COLORMAP, interpolation="nearest", extent=(0, duration, len(words) - 0.5, -0.5)
+    )
+    figure.colorbar(image, ax=axes, label="weight", pad=0.01)
+    axes.set_yticks(range(len(words)), [wrapped(word, 24, lines=1) for word in words], fontsize=8)
+    bars = [("predicted", moment, PREDICTION), ("true", truth, TRUTH)]
+    bars = [bar for bar in bars if bar[1] is not None]
+    for k, (name, (start, end), color) in enumerate(bars):
+        axes.barh(-0.85 - 0.5 * k, end - start, left=start, height=0.4, color=color, label=plain(name), linewidth=0)
+    axes.set_ylim(len(words) - 0.5, -0.6 - 0.5 * len(bars) if bars else -0.5)
+    axes.set_xlim(0, duration)
+    axes.set_xlabel("seconds")
+    axes.spines[["top", "right"]].set_visible(False)
+    if bars:
+        figure.legend(loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    if title:
+        axes.set_title(wrapped(title, 60, lines=1), loc="left", fontsize=10)
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    values = values.detach().cpu().float().numpy() if hasattr(values, "detach") else values
+    return np.asarray(values, dtype=np.float64)

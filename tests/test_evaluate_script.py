@@ -1,6 +1,5 @@
-"""scripts/evaluate.py: the three formats on own small files, the published figures on the shared ones."""
+"""``hf-vtg evaluate``: the three formats on own small files, the published figures on the shared ones."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,17 +8,10 @@ from pathlib import Path
 import pytest
 
 from hf_vtg.benchmarks.predictions import evaluate_predictions
+from hf_vtg.cli import main
 from hf_vtg.errors import AnnotationError
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script", ROOT / "scripts" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(path, content):
@@ -152,9 +144,9 @@ def test_other_refusals(own, tmp_path):
         evaluate_predictions(references, references, format="cbp")
 
 
-def test_script_prints_and_writes(script, own, tmp_path, capsys):
+def test_script_prints_and_writes(own, tmp_path, capsys):
     arguments = ["--predictions", own["predictions"], "--references", own["references"]]
-    assert script.main([*arguments, "--ranks", "1", "--output", str(tmp_path / "out" / "results.json")]) == 0
+    assert main(["evaluate", *arguments, "--ranks", "1", "--output", str(tmp_path / "out" / "results.json")]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "hf_vtg: n = 3 queries (1 without a prediction), hit: IoU > m, percent"
     assert printed[1].split() == ["IoU=0.1", "IoU=0.3", "IoU=0.5", "IoU=0.7"]
@@ -162,12 +154,14 @@ def test_script_prints_and_writes(script, own, tmp_path, capsys):
     assert printed[3].split() == ["mIoU", "20.8333"] and printed[4].startswith("note: references: 3 of 4")
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored == evaluate_predictions(**own, ranks=(1,))
-    assert script.main([*arguments, "--inclusive", "--round_iou", "2", "--iou_thresholds", "0.5"]) == 0
+    assert main(["evaluate", *arguments, "--inclusive", "--round_iou", "2", "--iou_thresholds", "0.5"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "IoU >= m, IoU rounded to 2 decimals" in printed[0] and printed[2].split() == ["R@1", "33.33"]
-    assert script.main([*arguments, "--strict"]) == 0
+    assert main(["evaluate", *arguments, "--json", "--ranks", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == stored
+    assert main(["evaluate", *arguments, "--strict"]) == 0
     capsys.readouterr()
-    assert script.main(["--predictions", "nowhere", "--references", "nowhere"]) == 2
+    assert main(["evaluate", "--predictions", "nowhere", "--references", "nowhere"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "nowhere cannot be read" in captured.err
 

@@ -1,9 +1,18 @@
-"""Timelines: what is drawn where."""
+"""Timelines, score maps and attention: what is drawn where."""
 
+import numpy as np
 import pytest
 
 from hf_vtg.errors import HFVTGError
-from hf_vtg.visualization import PREDICTION, TRUTH, plot_timeline
+from hf_vtg.visualization import (
+    MAX_QUERIES,
+    PREDICTION,
+    TRUTH,
+    plot_attention,
+    plot_score_map,
+    plot_timeline,
+    save_figure,
+)
 
 
 def bars(figure, color):
@@ -21,9 +30,80 @@ def test_moments_and_truth_are_drawn_at_their_seconds(tmp_path):
     figure = plot_timeline(["one", "two"], [answer((1, 4), (6, 9)), []], 10.0, truth=[(1, 3), (0, 10)])
     assert sorted(bars(figure, PREDICTION)) == [(1, 4), (6, 9)]
     assert sorted(bars(figure, TRUTH)) == [(0, 10), (1, 3)]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.0 \u2013 4.0 s\n1.00", "no moment found"]
     for name in ("timeline.png", "timeline.svg"):
-        figure.savefig(tmp_path / name)
+        save_figure(figure, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
+    with pytest.raises(HFVTGError, match="ends in .png"):
+        save_figure(figure, tmp_path / "timeline.doc")
+
+
+def overlaps(figure):
+    """Pairs of texts of a drawn figure that lie over each other, and those that leave the page."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [t for axes in figure.axes for t in (*axes.get_yticklabels(), *axes.texts, axes.title) if t.get_text()]
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    return pairs, [b for b in boxes if b.x0 < 0 or b.y0 < 0 or b.x1 > figure.bbox.x1 or b.y1 > figure.bbox.y1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, MAX_QUERIES])
+def test_one_to_many_queries_are_readable(count):
+    """However many and long the sentences are, no text covers another or leaves the page."""
+    queries = ["a person $5 turns on the light and walks to the other side of the room " * 2] * count
+    pictures = [(s, np.zeros((9, 16, 3), np.uint8)) for s in (15.0, 45.0)]
+    answers = [answer((0.1 * k, 59.5), (3, 9)) for k in range(count)]
+    figure = plot_timeline(queries, answers, 60.0, [(1, 2)] * count, "t" * 200, thumbnails=pictures, numbered=True)
+    assert overlaps(figure) == ([], [])
+    assert len(figure.axes[0].images) == 2
+    assert figure.axes[1].get_yticklabels()[-1].get_text().startswith(f"{count}. a person")
+
+
+def test_score_map_has_each_proposal_in_its_cell():
+    n, duration = 8, 16.0
+    pairs = [(i, j) for i in range(n) for j in range(i, n) if (j - i) % 2 == 0]
+    moments = np.array([(i / n, (j + 1) / n) for i, j in pairs])
+    scores = np.array([0.01 * i + 0.1 * j for i, j in pairs])
+    scores[3] = -np.inf
+    figure = plot_score_map(moments, scores, duration, truth=(2.0, 8.0), title="q")
+    (mesh,) = [c for c in figure.axes[0].collections if hasattr(c, "get_coordinates")]
+    cells, coordinates = mesh.get_array(), mesh.get_coordinates()
+    drawn = {}
+    for row, column in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True):
+        corner = coordinates[row : row + 2, column : column + 2].mean((0, 1))
+        drawn[tuple(np.round(corner / duration * n).astype(int))] = float(cells[row, column])
+    expected = {(i, j + 1): s for (i, j), s in zip(pairs, scores, strict=True) if np.isfinite(s)}
+    assert drawn == pytest.approx(expected)
+    best = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_label().startswith("best")]
+    assert best == [[moments[scores.argmax()][0] * duration, moments[scores.argmax()][1] * duration]]
+    assert overlaps(figure)[1] == []
+
+
+def test_score_map_takes_scattered_and_few_proposals():
+    rng = np.random.default_rng(0)
+    moments = np.sort(rng.random((2000, 2)), axis=1)
+    assert plot_score_map(moments, rng.random(2000), 10.0).axes[0].collections
+    plot_score_map(moments[:1], [0.5], 10.0)
+    with pytest.raises(HFVTGError, match="No proposal"):
+        plot_score_map(moments, np.full(2000, -np.inf), 10.0)
+    with pytest.raises(HFVTGError, match=r"\(2000, 2\) and \(3,\)"):
+        plot_score_map(moments, np.zeros(3), 10.0)
+
+
+def test_attention_stands_at_its_word_and_clip():
+    weights = np.arange(12.0).reshape(3, 4)
+    figure = plot_attention(["a", "$dog$", "runs"], weights, 8.0, moment=(2, 4), truth=(1, 3), title="a dog runs")
+    (image,) = figure.axes[0].images
+    assert (image.get_array() == weights).all() and list(image.get_extent())[:2] == [0, 8]
+    assert bars(figure, PREDICTION) == [(2, 4)] and bars(figure, TRUTH) == [(1, 3)]
+    assert overlaps(figure) == ([], [])
+    with pytest.raises(HFVTGError, match="2 words and weights of shape"):
+        plot_attention(["a", "b"], weights, 8.0)
+    with pytest.raises(HFVTGError, match="NaN"):
+        plot_attention(["a"], [[np.nan]], 8.0)
 
 
 def test_lists_that_do_not_fit_are_refused():

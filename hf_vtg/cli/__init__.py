@@ -3,6 +3,8 @@
 import os
 import sys
 
+from transformers import logging
+
 from ..errors import HFVTGError
 from . import check_data, evaluate, extract, ground, recipes
 from .parser import Parser
@@ -27,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)
+    logging.disable_progress_bar()  # of transformers' loading
     for stream in (sys.stdout, sys.stderr):
         # A name or sentence that the terminal cannot show is no reason to fail.
         if hasattr(stream, "reconfigure"):

@@ -35,8 +35,6 @@ def add(commands: Any) -> None:
 
 
 def run(options: Any) -> int:
-    from transformers import logging
-
     from ..benchmarks.extraction import find_videos
 
     queries = [*options.query, *(read_lines(options.queries) if options.queries else [])]
@@ -45,7 +43,6 @@ def run(options: Any) -> int:
     for picture in filter(None, (options.plot, options.map)):
         check_picture(picture, len(queries))
     videos = find_videos(options.videos)
-    logging.disable_progress_bar()  # of transformers' loading
     pipe = load_pipeline(options.model, device=options.device)
     # Bad text is found before minutes are spent on the first video.
     pipe.processor(text=[queries])

@@ -65,7 +65,8 @@ def cut_clip(source: VideoSource, start: float, end: float, path: str | os.PathL
     one stays until ``end``. The file appears whole or not at all.
 
     Raises:
-        VideoError: the video cannot be read, the times are no moment of it, or the file cannot be written.
+        VideoError: the video cannot be read, or the times are no moment of it.
+        StorageError: the file cannot be written.
     """
     path, name = Path(path), source_name(source)
     if not 0 <= start < end < float("inf"):
@@ -79,8 +80,8 @@ def cut_clip(source: VideoSource, start: float, end: float, path: str | os.PathL
             av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as out,
         ):
             _write(out, source, begin, stop)
-    except (OSError, av.FFmpegError) as error:
-        raise VideoError(f"cannot write {path}: {error}. Check the folder, its rights and the free space.") from error
+    except av.FFmpegError as error:
+        raise VideoError(f"{start:g} - {end:g} s of {name} cannot be cut out: {error}. Convert the video.") from error
     return path
 
 

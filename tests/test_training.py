@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from hf_vtg import cli
 from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks import load_benchmark
 from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
@@ -25,7 +26,6 @@ from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
 from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
 
 from .model_tester import MOMENTS, SENTENCES, WORDS
-from .script_loading import load_script
 from .test_models import TestMMN as MMN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -445,17 +445,14 @@ def test_the_script_says_what_is_wrong(own_data):
     ],
 )
 def test_the_scripts_ways_to_name_a_recipe(words, expected, monkeypatch, capsys):
-    script = load_script("train")
     taken = []
 
     def take(run, overrides):
         taken.append((run, overrides))
         return {"metrics": {}}
 
-    monkeypatch.setattr(script, "run_training", take)
-    command = ["train.py", "--data_dir", "d", "--features", "f", "--bf16", "True", *words]
-    monkeypatch.setattr(sys, "argv", command)
-    status = script.main()
+    monkeypatch.setattr("hf_vtg.training.run.run_training", take)
+    status = cli.main(["train", "--data_dir", "d", "--features", "f", "--bf16", "True", *words])
     if isinstance(expected, str):
         assert status == 2 and expected in capsys.readouterr().err and not taken
         return

@@ -6,10 +6,10 @@ import sys
 from transformers import logging
 
 from ..errors import HFVTGError
-from . import check_data, evaluate, extract, ground, recipes
+from . import check_data, evaluate, extract, ground, recipes, train
 from .parser import Parser
 
-COMMANDS = (ground, extract, check_data, evaluate, recipes)
+COMMANDS = (ground, extract, check_data, train, evaluate, recipes)
 DEBUG = "HF_VTG_DEBUG"
 
 EPILOG = """\

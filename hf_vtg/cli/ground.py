@@ -15,7 +15,8 @@ EXAMPLES = """\
 DESCRIPTION = """\
 Find when sentences happen in videos. Each video is decoded and encoded once, and its features are kept in
 $HF_VTG_CACHE. The model that ships with the package knows the coloured shapes of moving_shapes and nothing else:
-give --model for your own videos. --json prints a line a video and sentence, which `hf-vtg evaluate` reads.
+give --model for your own videos. --json prints a line a video and sentence, which `hf-vtg evaluate` reads, and with
+--paragraph a line a video.
 """
 
 
@@ -24,6 +25,11 @@ def add(commands: Any) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, or folder of files")
     parser.add_argument("--query", action="append", default=[], help="a sentence; repeat for several")
     parser.add_argument("--queries", metavar="FILE", help="text file with a sentence a line; - is stdin")
+    parser.add_argument(
+        "--paragraph",
+        action="store_true",
+        help="the sentences are one text, told in order; a single --query is split into sentences",
+    )
     parser.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or Hub id; default: the shipped one")
     parser.add_argument("--backbone", help="vision model; default: the one the model was trained with")
     parser.add_argument("--top-k", type=positive, default=5, help="moments a sentence (5)")
@@ -46,19 +52,26 @@ def run(options: Any) -> int:
     pipe = load_pipeline(options.model, device=options.device)
     # Bad text is found before minutes are spent on the first video.
     pipe.processor(text=[queries])
+    asked = queries[0] if options.paragraph and len(queries) == 1 else queries
     failed = []
     for video_id, path in videos.items():
         try:
             encoded = pipe.encode(path, backbone=options.backbone, use_cache=not options.no_cache)
-            answers = pipe(encoded, queries, top_k=options.top_k)
-            rows = _rows(video_id, path, encoded["duration"], queries, answers)
+            answer = pipe(encoded, asked, top_k=options.top_k, paragraph=options.paragraph)
+            if not options.paragraph:
+                found = zip(queries, answer, strict=True)
+                answer = {"sentences": [{"sentence": text, "moments": moments} for text, moments in found]}
+            answer = {"video_id": video_id, "video": str(path), "duration": encoded["duration"], **answer}
             if options.clips:
-                _cut(path, rows, options.clips)
-            _draw(options, pipe, encoded, rows, several=len(videos) > 1)
+                _cut(answer, options.clips)
+            _draw(options, pipe, encoded, answer, several=len(videos) > 1)
         except VideoError as error:
             failed.append(str(error))
             continue
-        _show(rows, options.json, several=len(videos) > 1)
+        if options.json:
+            _print_json(answer, options.paragraph)
+        else:
+            _print_table(answer, several=len(videos) > 1)
     if len(failed) == len(videos):
         raise VideoError(" ".join(failed[:3]))
     for message in failed:
@@ -68,41 +81,31 @@ def run(options: Any) -> int:
     return 0
 
 
-def _rows(video_id: str, path: Path, duration: float, queries: list[str], answers: list) -> list[dict[str, Any]]:
-    """Lines of a prediction file (benchmarks/predictions.py), with the video's path and duration."""
-    return [
-        {
-            "query_id": f"{video_id}/{index}",
-            "video_id": video_id,
-            "video": str(path),
-            "duration": duration,
-            "sentence": query,
-            "moments": moments,
-        }
-        for index, (query, moments) in enumerate(zip(queries, answers, strict=True))
-    ]
-
-
-def _cut(path: Path, rows: list[dict[str, Any]], folder: Path) -> None:
+def _cut(answer: dict[str, Any], folder: Path) -> None:
     from ..video.cutting import cut_moments
 
-    clips = cut_moments(path, [row["moments"] for row in rows], folder, rows[0]["video_id"])
+    rows = answer["sentences"]
+    clips = cut_moments(answer["video"], [row["moments"] for row in rows], folder, answer["video_id"])
     for row, files in zip(rows, clips, strict=True):
         row["moments"] = [{**m, "clip": str(file)} for m, file in zip(row["moments"], files, strict=True)]
 
 
-def _draw(options: Any, pipe: Any, encoded: dict[str, Any], rows: list[dict[str, Any]], several: bool) -> None:
+def _draw(options: Any, pipe: Any, encoded: dict[str, Any], answer: dict[str, Any], several: bool) -> None:
     from ..video.cutting import thumbnails
     from ..visualization import plot_score_map, plot_timeline, save_figure
 
     def named(path: Path) -> Path:
-        return path.with_stem(f"{path.stem}_{rows[0]['video_id']}") if several else path
+        return path.with_stem(f"{path.stem}_{answer['video_id']}") if several else path
 
-    queries, duration = [row["sentence"] for row in rows], encoded["duration"]
+    queries, duration = [row["sentence"] for row in answer["sentences"]], answer["duration"]
     if options.plot:
-        pictures = thumbnails(rows[0]["video"], duration)
         figure = plot_timeline(
-            queries, [row["moments"] for row in rows], duration, title=rows[0]["video_id"], thumbnails=pictures
+            queries,
+            [row["moments"] for row in answer["sentences"]],
+            duration,
+            title=answer["video_id"],
+            thumbnails=thumbnails(answer["video"], duration),
+            numbered=options.paragraph,
         )
         save_figure(figure, named(options.plot))
     if options.map:
@@ -111,14 +114,22 @@ def _draw(options: Any, pipe: Any, encoded: dict[str, Any], rows: list[dict[str,
         save_figure(figure, named(options.map))
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool, several: bool) -> None:
-    if as_json:
-        for row in rows:
-            print_json(row)
+def _print_json(answer: dict[str, Any], paragraph: bool) -> None:
+    """A video as one line, or its sentences as lines of a prediction file (benchmarks/predictions.py)."""
+    if paragraph:
+        print_json(answer)
         return
+    place = {name: answer[name] for name in ("video_id", "video", "duration")}
+    for index, row in enumerate(answer["sentences"]):
+        print_json({"query_id": f"{answer['video_id']}/{index}", **place, **row})
+
+
+def _print_table(answer: dict[str, Any], several: bool) -> None:
     if several:
-        print(f"{rows[0]['video']} ({rows[0]['duration']:.2f} s)")
-    for row in rows:
+        print(f"{answer['video']} ({answer['duration']:.2f} s)")
+    if "start" in answer:
+        print(f"whole paragraph: {answer['start']:.2f} s to {answer['end']:.2f} s")
+    for row in answer["sentences"]:
         print(row["sentence"])
         for moment in row["moments"]:
             clip = f"   {moment['clip']}" if "clip" in moment else ""

@@ -16,6 +16,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.more_options: list[str] = []  # those that another parser takes, for hints
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple:
         """Of ``sys.argv`` or the given list; options may be spelled with underscores."""
@@ -29,10 +30,10 @@ class Parser(argparse.ArgumentParser):
         return f"{own}{equals}{value}" if is_other and own in self._option_string_actions else word
 
     def error(self, message: str) -> NoReturn:
-        known = [name for name in self._option_string_actions if name.startswith("--")]
+        known = [name for name in (*self._option_string_actions, *self.more_options) if name.startswith("--")]
         given = [word.split("=")[0] for word in message.split() if word.startswith("--")]
         near = [close[0] for word in given if word not in known and (close := difflib.get_close_matches(word, known))]
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = f" Did you mean {near[0]}?" if near and message.startswith("unrecognized") else ""
         self.exit(2, f"{self.prog}: {message.rstrip('.')}.{hint} See {self.prog} --help.\n")
 
 

@@ -13,6 +13,7 @@ from hf_vtg.models.hisa import conversion_hisa, decoding_hisa
 from hf_vtg.models.hisa.attention_hisa import masked_softmax
 from hf_vtg.models.hisa.conversion_hisa import config_from_official, convert_official_checkpoint, rename_official
 from hf_vtg.models.hisa.decoding_hisa import best_pairs, official_decode
+from hf_vtg.models.hisa.disentangling_hisa import ClipRow
 from hf_vtg.models.hisa.losses_hisa import contrast, inside_nll, pool_span
 from hf_vtg.processing import VideoGroundingProcessor
 from hf_vtg.training.optimizers import build_optimizer
@@ -105,12 +106,12 @@ def test_background_of_shifted_clips_at_any_kernel(kernel):
 
 def test_prediction_runs_two_convolutions_and_no_decoder(monkeypatch):
     model, calls = tiny(), []
-    conv1d = torch.nn.functional.conv1d
-    monkeypatch.setattr(torch.nn.functional, "conv1d", lambda *a, **k: calls.append(a[1].shape) or conv1d(*a, **k))
+    convolve = ClipRow.convolve
+    monkeypatch.setattr(ClipRow, "convolve", lambda *a: calls.append(a[2].shape) or convolve(*a))
     batch = batch_of(*samples())
     del batch["targets"]
     state = model(**batch).video_state
-    assert calls == [(10, 10, 6), (10, 20, 5)] and state.recon is None
+    assert calls == [(6, 10, 10), (5, 10, 20)] and state.recon is None
     assert model.train()(**batch).video_state.recon is not None
 
 

@@ -61,14 +61,13 @@ def _one_way(cosine: torch.Tensor, alike: torch.Tensor, temperature: float) -> t
 
 
 def reconstruction_loss(
-    clips: torch.Tensor, reconstruction: torch.Tensor, kept: torch.Tensor, weights: torch.Tensor
+    clips: torch.Tensor, reconstruction: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Mean absolute error of (B, D, T) reconstructions.
+    """Mean absolute error of (B, T, D) reconstructions over the first ``lengths`` (B,) clips of each video.
 
     Args:
-        kept: (B, T) clips that count.
         weights: (B,) how often each video counts: its sentences.
     """
-    error = (upcast(clips) - upcast(reconstruction)).abs().sum(1)
-    share = kept * weights.unsqueeze(1)
-    return (error * share).sum() / (share.sum() * clips.shape[1])
+    error = (upcast(clips) - upcast(reconstruction)).abs().sum(-1)
+    share = (torch.arange(clips.shape[1], device=clips.device) < lengths.unsqueeze(1)) * weights.unsqueeze(1)
+    return (error * share).sum() / (share.sum() * clips.shape[-1])

@@ -144,19 +144,19 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         if video_mask is None:
             video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
         video_mask = video_mask.bool()
-        clips = video_features.transpose(1, 2)
+        clips = video_features
         if self.config.pad_invariant:
-            clips = clips.masked_fill(~video_mask.unsqueeze(1), 0)
-        background, action = self.disentangler(clips, *self._borders(video_mask, clips.dtype))
-        states = self.video_lstm(torch.cat([action, background], dim=1).transpose(1, 2), video_mask)
+            clips = clips.masked_fill(~video_mask.unsqueeze(-1), 0)
+        background, action = self.disentangler(clips, self._lengths(video_mask))
+        states = self.video_lstm(torch.cat([action, background], dim=-1), video_mask)
         output_video = self.video_head(self.dropout(states)).tanh()
         state = HiSAVideoState(
             output_video=output_video,
             clip_keys=self.attention.clip_projection(output_video),
             video_mask=video_mask,
-            clips=clips.transpose(1, 2),
-            background=background.transpose(1, 2),
-            action=action.transpose(1, 2),
+            clips=clips,
+            background=background,
+            action=action,
             video_lstm=states if output_intermediates else None,
         )
         if self.training or output_intermediates:
@@ -165,16 +165,14 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
 
     def reconstruct(self, state: HiSAVideoState) -> dict[str, torch.Tensor]:
         """``action_neighbor``, ``recon`` and ``recon_neighbor`` (B, T, D): what only the reconstruction loss needs."""
-        inputs = (state[name].to(self.dtype).transpose(1, 2) for name in ("clips", "background", "action"))
-        made = self.disentangler.reconstruct(*inputs, *self._borders(state.video_mask, self.dtype))
-        names = ("action_neighbor", "recon", "recon_neighbor")
-        return {name: tensor.transpose(1, 2) for name, tensor in zip(names, made, strict=True)}
+        inputs = (state[name].to(self.dtype) for name in ("clips", "background", "action"))
+        made = self.disentangler.reconstruct(*inputs, self._lengths(state.video_mask))
+        return dict(zip(("action_neighbor", "recon", "recon_neighbor"), made, strict=True))
 
-    def _borders(self, video_mask: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B,) last clip of each video, and what is kept of convolutions; published: the padded length, everything."""
-        if self.config.pad_invariant:
-            return video_mask.sum(1) - 1, video_mask.unsqueeze(1).to(dtype)
-        return torch.full_like(video_mask[:, 0], video_mask.shape[1] - 1, dtype=torch.long), None
+    def _lengths(self, video_mask: torch.Tensor) -> torch.Tensor:
+        """(B,) clips of each video that the convolutions see; published: the padded length."""
+        lengths = video_mask.sum(1)
+        return lengths if self.config.pad_invariant else torch.full_like(lengths, video_mask.shape[1])
 
     def encode_text(
         self,
@@ -282,11 +280,10 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
     def _reconstruction_loss(self, state: HiSAVideoState, sentences: torch.Tensor) -> torch.Tensor:
         """Sum over clips and neighbours of the mean absolute error; each video counts once for each sentence."""
         made = state if state.recon is not None else self.reconstruct(state)
-        clips = state.clips.transpose(1, 2)
-        last, keep = self._borders(state.video_mask, clips.dtype)
-        kept = torch.ones_like(state.video_mask) if keep is None else state.video_mask
-        pairs = ((clips, made["recon"]), (next_clips(clips, last), made["recon_neighbor"]))
-        return sum(reconstruction_loss(x, made.transpose(1, 2), kept, sentences) for x, made in pairs)
+        lengths = self._lengths(state.video_mask)
+        neighbors = next_clips(state.clips, lengths)
+        pairs = ((state.clips, made["recon"]), (neighbors, made["recon_neighbor"]))
+        return sum(reconstruction_loss(clips, rebuilt, lengths, sentences) for clips, rebuilt in pairs)
 
 
 def _head(width: int, hidden: int) -> nn.Sequential:

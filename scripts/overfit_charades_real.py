@@ -42,6 +42,17 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
+    "hscnet": Setting(
+        steps=250,
+        fields={
+            "num_clips": 64,
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "dropout": 0.0,
+            "sample_sentences": False,
+        },
+        recipe={"learning_rate": 5e-4},
+    ),
     "ianet": Setting(
         steps=300,
         fields={"num_clips": 64, "hidden_size": 128, "frame_size": 128, "dropout": 0.0, "anchor_scale": 1.0},
@@ -82,7 +93,7 @@ def overfit(options: argparse.Namespace, setting: Setting, changes: Mapping[str,
             word_vectors=str(DATA / "text" / "glove840b_charades"),
             output_dir=folder,
             eval_split="train",
-            config_overrides={**setting.fields, **changes, **assignments(options.set)},
+            config_overrides={"feature_dim": 768, **setting.fields, **changes, **assignments(options.set)},
             recipe_overrides={**recipe, **setting.recipe, **assignments(options.recipe), "seed": options.seed},
         )
         quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "use_cpu": True}

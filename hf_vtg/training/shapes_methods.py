@@ -36,6 +36,31 @@ def _recipe(method: str, **fields) -> Recipe:
 BINS = {"resampling": "mean_bins", "num_clips": NUM_CLIPS, "legacy_resample": False, "l2_normalize": False}
 
 SHAPES_METHODS: dict[str, ShapesMethod] = {
+    "hscnet": ShapesMethod(
+        recipe=_recipe(
+            "hscnet",
+            epochs=40,
+            learning_rate=5e-4,
+            optimizer="adam",
+            per_device_batch_size=16,
+            max_grad_norm=10.0,
+            milestones=(28, 36),
+            eval_epochs=4,
+            first_eval_epoch=20,
+        ),
+        fields={
+            "num_clips": NUM_CLIPS,
+            "hidden_size": 128,
+            "num_attention_heads": 4,
+            "intermediate_size": 256,
+            "num_feature_layers": 1,
+            # "It", "so does the star": a sentence leans on the one before, which a random part would leave out.
+            "sample_sentences": False,
+            "max_sentences": None,
+        },
+        processor={**BINS, "word_pattern": None},
+        rows="paragraph",
+    ),
     "mmn": ShapesMethod(
         recipe=_recipe(
             "mmn",

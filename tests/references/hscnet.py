@@ -134,6 +134,17 @@ def aligned(similarity: torch.Tensor, clips: list[int]) -> torch.Tensor:
     return -similarity.softmax(-1)[clips].sum().log()
 
 
+def paragraphs(model, batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """:func:`paragraph` of each row of a batch."""
+    found = []
+    for row in range(len(batch["video_features"])):
+        lengths = [n for n in batch["attention_mask"][row].sum(-1).tolist() if n]
+        vectors = model.text_encoder.model.vectors
+        sentences = [vectors[batch["input_ids"][row, k, :n]] for k, n in enumerate(lengths)]
+        found.append(paragraph(model, batch["video_features"][row][batch["video_mask"][row]], sentences))
+    return found
+
+
 def losses(model, batch: dict[str, torch.Tensor]) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
     """Everything of each paragraph, and the unweighted losses over the batch."""
     terms: dict[str, list[torch.Tensor]] = {}
@@ -141,17 +152,11 @@ def losses(model, batch: dict[str, torch.Tensor]) -> tuple[list[dict[str, torch.
     def add(name: str, value: torch.Tensor) -> None:
         terms.setdefault(name, []).append(value)
 
-    found = []
-    for row in range(len(batch["video_features"])):
-        count = int(batch["attention_mask"][row].any(-1).sum())
-        lengths = batch["attention_mask"][row].sum(-1)[:count].tolist()
-        vectors = model.text_encoder.model.vectors
-        sentences = [vectors[batch["input_ids"][row, k, :n]] for k, n in enumerate(lengths)]
-        features = batch["video_features"][row][batch["video_mask"][row]]
-        made = paragraph(model, features, sentences)
-        found.append(made)
-        moments = batch["labels"][row, :count]
-        sets = [clips_of(moment, len(features)) for moment in moments]
+    found = paragraphs(model, batch)
+    for row, made in enumerate(found):
+        lengths = [n for n in batch["attention_mask"][row].sum(-1).tolist() if n]
+        moments = batch["labels"][row, : len(lengths)]
+        sets = [clips_of(moment, int(batch["video_mask"][row].sum())) for moment in moments]
         hull = torch.stack([moments[:, 0].min(), moments[:, 1].max()])
         add("align_paragraph", aligned(made["A_P"][0], sorted({k for clips in sets for k in clips})))
         add("paragraph", located(made["paragraph"][0], hull))

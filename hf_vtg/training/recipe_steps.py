@@ -1,0 +1,140 @@
+"""A few optimiser steps of a recipe's real configuration on random rows of the benchmark's shape."""
+
+import resource
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from ..auto import METHODS
+from ..configuration import WordVectorConfig
+from ..errors import ModelError
+from ..processing import VideoGroundingProcessor
+from ..tokenization import WordVectors
+from .arguments import VideoGroundingTrainingArguments
+from .collator import VideoGroundingCollator
+from .recipes import Recipe, get_recipe
+from .trainer import VideoGroundingTrainer
+
+WORDS = [f"word{i}" for i in range(500)]
+SENTENCE_WORDS = 12
+# Seconds of a video, rows of its published features, and sentences of a row by kind: what is usual there.
+SHAPES: dict[str, tuple[float, int, dict[str, int]]] = {
+    "charades_sta": (30.0, 90, {"sentence": 1, "video": 3, "paragraph": 3}),
+    "activitynet_captions": (120.0, 450, {"sentence": 1, "video": 4, "paragraph": 4}),
+    "tacos": (290.0, 1050, {"sentence": 1, "video": 130, "paragraph": 8}),
+}
+
+
+def random_rows(recipe: Recipe, feature_dim: int, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """``count`` rows with their own ``video_features``."""
+    duration, clips, sentences = SHAPES[recipe.benchmark]
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        moments = np.sort(rng.uniform(0, duration, (sentences[recipe.rows], 2)), axis=1)
+        moments[:, 1] += 0.1
+        rows.append(
+            {
+                "video_id": f"v{number}",
+                "duration": duration + 1,
+                "sentences": [" ".join(rng.choice(WORDS, SENTENCE_WORDS)) for _ in moments],
+                "moments": moments.tolist(),
+                "video_features": rng.standard_normal((clips, feature_dim)).astype(np.float32),
+            }
+        )
+    return rows
+
+
+def build_model(recipe: Recipe, seed: int = 0):
+    """The recipe's model with random weights, and its processor with a tokenizer of ``WORDS``."""
+    config_class, model_class = METHODS[recipe.method]
+    config = config_class.for_benchmark(recipe.benchmark, recipe.variant)
+    words = WordVectors.from_vocabulary(WORDS)
+    has_table = isinstance(config.text_config, WordVectorConfig)
+    if has_table:
+        text = WordVectorConfig(vocab_size=len(WORDS) + 2, hidden_size=words.dim)
+        config = config_class.for_benchmark(recipe.benchmark, recipe.variant, text_config=text)
+    torch.manual_seed(seed)
+    model = model_class(config)
+    if has_table:
+        model.set_word_vectors(words.table())
+    return model, VideoGroundingProcessor.from_model_config(config, words)
+
+
+class _StepTimes(TrainerCallback):
+    def __init__(self):
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.started = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seconds.append(time.monotonic() - self.started)
+
+
+def run_steps(
+    name: str, output_dir: str, steps: int = 3, micro_batch: int = 1, accumulation: int = 2, **overrides: Any
+) -> dict[str, Any]:
+    """Train ``steps`` optimiser steps with the recipe's optimiser, schedule, clipping and first stage.
+
+    Args:
+        overrides: training arguments, such as ``bf16=True``.
+
+    Returns:
+        ``seconds`` of each step, ``losses`` of each step, ``parameters``, ``peak_gib`` (of this process, or of the
+        GPU), ``processes``.
+
+    Raises:
+        ModelError: an unknown recipe, one without a benchmark's shape, or a loss that is not finite.
+    """
+    recipe = get_recipe(name)
+    if recipe.benchmark not in SHAPES:
+        raise ModelError(f"{name}: no shape of benchmark {recipe.benchmark!r} is known. Known: {', '.join(SHAPES)}.")
+    model, processor = build_model(recipe)
+    arguments = VideoGroundingTrainingArguments.from_recipe(
+        recipe,
+        output_dir,
+        **{
+            "per_device_train_batch_size": micro_batch,
+            "gradient_accumulation_steps": accumulation,
+            "max_steps": steps,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "logging_strategy": "steps",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+            **overrides,
+        },
+    )
+    times = _StepTimes()
+    trainer = VideoGroundingTrainer(
+        model=model,
+        args=arguments,
+        recipe=recipe,
+        processing_class=processor,
+        data_collator=VideoGroundingCollator(processor),
+        train_dataset=random_rows(
+            recipe, model.config.feature_dim, steps * micro_batch * accumulation * arguments.world_size
+        ),
+        callbacks=[times],
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    if len(losses) != steps or not np.isfinite(losses).all():
+        raise ModelError(f"{name}: losses of {steps} steps are {losses}.")
+    on_gpu = arguments.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "recipe": name,
+        "seconds": times.seconds,
+        "losses": losses,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "peak_gib": peak / 2**30,
+        "processes": arguments.world_size,
+        "micro_batch": micro_batch,
+        "accumulation": accumulation,
+    }

@@ -1,0 +1,86 @@
+#!/usr/bin/env python
+"""Runs 3 optimiser steps of every recipe's real configuration on random features, each in a process of its own.
+
+python scripts/recipe_steps.py                               # every recipe, time and peak memory of each
+python scripts/recipe_steps.py mmn/charades_sta hisa/tacos --micro_batch 2
+python scripts/recipe_steps.py clear/charades_sta --processes 2
+
+``--out FILE`` appends a JSON line for each. Exit status 1 if one fails or needs more than ``--limit_gib``.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hf_vtg.errors import HFVTGError
+from hf_vtg.training.recipe_steps import run_steps
+from hf_vtg.training.recipes import RECIPES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: all")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--micro_batch", type=int, default=1, help="rows of a process's forward (1)")
+    parser.add_argument("--accumulation", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--limit_gib", type=float, default=24.0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.inside:
+        return _inside(options)
+    failed = 0
+    print(f"{'recipe':34} {'batch':>7} {'s/step':>8} {'GiB':>6} {'parameters':>12}  losses", flush=True)
+    for name in options.recipes or RECIPES:
+        result = _in_own_process(name, options)
+        failed += result is None or result["peak_gib"] > options.limit_gib
+    return int(failed > 0)
+
+
+def _in_own_process(name: str, options) -> dict | None:
+    launcher = []
+    if options.processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(options.processes)]
+    command = [sys.executable, *launcher, __file__, name, "--inside", "--steps", str(options.steps)]
+    command += ["--micro_batch", str(options.micro_batch), "--accumulation", str(options.accumulation)]
+    done = subprocess.run([*command, *(["--bf16"] if options.bf16 else [])], capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"recipe"')]
+    if done.returncode or not lines:
+        print(f"{name:34} failed: {done.stderr.strip().splitlines()[-1:]}", flush=True)
+        return None
+    result = json.loads(lines[0])
+    batch = f"{result['processes']}x{result['micro_batch']}x{result['accumulation']}"
+    # The first step pays for what later ones find ready.
+    seconds = sorted(result["seconds"])[len(result["seconds"]) // 2]
+    losses = ", ".join(f"{loss:.4g}" for loss in result["losses"])
+    print(
+        f"{name:34} {batch:>7} {seconds:8.2f} {result['peak_gib']:6.2f} {result['parameters']:12,}  {losses}",
+        flush=True,
+    )
+    if options.out:
+        with options.out.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+    return result
+
+
+def _inside(options) -> int:
+    (name,) = options.recipes
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            result = run_steps(
+                name, folder, options.steps, options.micro_batch, options.accumulation, bf16=options.bf16
+            )
+        except HFVTGError as error:
+            print(f"recipe_steps: {error}", file=sys.stderr)
+            return 2
+    print(json.dumps(result), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

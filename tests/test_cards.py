@@ -1,0 +1,106 @@
+"""Model cards from records: means over seeds, floors, the papers' rows and labels, and refusals."""
+
+import json
+import shutil
+
+import pytest
+
+from hf_vtg.auto import METHODS
+from hf_vtg.errors import HFVTGError
+from hf_vtg.training.cards import merge_records, read_records, write_cards
+
+from .conftest import ROOT
+from .script_loading import load_script
+
+CARDS = ROOT / "model_cards"
+
+
+def record(seed=0, recall=50.0, **fields):
+    metrics = {"R@1,IoU=0.5": recall, "mIoU": 40.0, "num_queries": 1234}
+    constant = {"R@1,IoU=0.5": 30.27, "mIoU": 20.0, "num_queries": 1234, "constant_moment": [0, 0.3]}
+    return {
+        "method": "mmn",
+        "variant": "default",
+        "benchmark": "moving_shapes",
+        "split": "test",
+        "seed": seed,
+        "metrics": metrics,
+        "constant_moment": constant,
+        "seconds_per_epoch": 10.0,
+        "parameters": 1_234_567,
+        "feature_spec": {"backbone": "/a/b/encoder", "dim": 192},
+        "not a field": 1,
+        **fields,
+    }
+
+
+@pytest.fixture
+def cards(tmp_path):
+    shutil.copy(CARDS / "papers.json", tmp_path)
+    for method in METHODS:
+        (tmp_path / f"{method}.md").write_text(
+            f"# {method}\n\nText.\n\n## Results\n\nold figure 99.99\n\n## Limits\n\nL.\n"
+        )
+    return tmp_path
+
+
+def write(path, *records):
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    return path
+
+
+def test_cards_show_ours_beside_the_papers_with_their_labels(cards, capsys):
+    records = [record(seed, recall) for seed, recall in enumerate((50.0, 52.0, 57.0))]
+    records += [record(blind="query", recall=35.0), record(label="wider", recall=77.0)]
+    records += [record(benchmark="charades_sta", recall=41.5)]
+    path = write(cards / "runs.jsonl", *records)
+    assert load_script("make_model_card").main([str(path), "--cards", str(cards)]) == 0
+    assert "mmn.md" in capsys.readouterr().out
+    mmn = (cards / "mmn.md").read_text()
+    assert mmn.startswith("# mmn\n\nText.\n\n## Results\n") and mmn.endswith("## Limits\n\nL.\n")
+    assert "### moving_shapes, test (1,234 queries)" in mmn and "99.99" not in mmn
+    assert "| default | encoder, 192-d | 53.00 ± 3.61 | 40.00 ± 0.00 | 3 | 10.0 | 1,234,567 |" in mmn
+    assert "| default, query-blind floor | encoder, 192-d | 35.00 |" in mmn and "77.00" not in mmn
+    assert "| constant moment |  | 30.27 | 20.00 |" in mmn
+    charades = mmn[mmn.index("### Charades-STA") : mmn.index("### ActivityNet")]
+    assert "| default | encoder, 192-d | 41.50 |" in charades
+    assert "| the paper | VGG16, 4096-d | 47.31 | 27.28 |" in charades
+    assert "| the paper; not measured here | C3D, 500-d | 65.05 | 48.59 | 29.26 |" in mmn
+    page = (cards / "README.md").read_text()
+    assert "| mmn, default | encoder, 192-d | 53.00 ± 3.61 |" in page and page.count("constant moment |") == 2
+    for method in ("hisa", "clear"):
+        text = (cards / f"{method}.md").read_text()
+        assert "Nothing was measured here" in text and "could not be read" in text and "the paper |" not in text
+    before = {path.name: path.read_text() for path in cards.iterdir()}
+    write_cards(cards)
+    assert {path.name: path.read_text() for path in cards.iterdir()} == before
+    # a later record of the same run replaces the older one
+    write_cards(cards, read_records(write(cards / "runs.jsonl", record(0, 53.0))))
+    assert "54.00 ± 2.65 |" in (cards / "mmn.md").read_text()
+
+
+def test_records_are_reduced_and_checked(tmp_path):
+    (own,) = read_records(write(tmp_path / "a.jsonl", record(shuffled=True)))
+    assert own["blind"] == "shuffled" and "not a field" not in own and own["source"] == "a.jsonl"
+    assert len(merge_records([own], [own, {**own, "seed": 1}])) == 2
+    for broken, message in (
+        ({**record(), "metrics": {"mIoU": 1}}, "a.jsonl:1: a record needs num_queries"),
+        ({**record(), "method": "nmm"}, "unknown method 'nmm'"),
+        ({"method": "mmn"}, "benchmark, seed, split, metrics"),
+    ):
+        with pytest.raises(HFVTGError, match=message):
+            read_records(write(tmp_path / "a.jsonl", broken))
+
+
+def test_a_card_without_the_section_is_named(cards):
+    (cards / "mmn.md").write_text("# mmn\n")
+    with pytest.raises(HFVTGError, match=r"mmn\.md: one section '## Results'"):
+        write_cards(cards)
+
+
+def test_the_cards_of_this_repository_are_those_of_its_records(tmp_path):
+    shutil.copytree(CARDS, tmp_path / "cards")
+    written = write_cards(tmp_path / "cards")
+    assert [path.name for path in written if path.read_text() != (CARDS / path.name).read_text()] == []
+    papers = json.loads((CARDS / "papers.json").read_text())
+    assert set(papers) == set(METHODS) and papers["hisa"]["results"] == papers["clear"]["results"] == []

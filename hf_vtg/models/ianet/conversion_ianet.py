@@ -204,6 +204,11 @@ def golden_outputs(
     return tensors
 
 
+def golden_sample(inputs: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    """Official inputs of one sample alone, with its padding: the published code fixes T and N when it is built."""
+    return {name: tensor[index : index + 1] for name, tensor in inputs.items()}
+
+
 def golden_losses(model: IANetForVideoGrounding, output: IANetOutput) -> dict[str, torch.Tensor]:
     """The boundary loss by the name of the branch that the published code takes."""
     branch = "positives" if model.training else "argmax_box"

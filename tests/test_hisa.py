@@ -72,7 +72,8 @@ def test_parameter_counts_of_the_published_models(benchmark, parameters):
 @pytest.mark.parametrize("dropout", [0.0, 1e-12])
 def test_equals_the_plain_form(pad_invariant, fusion, dropout):
     """Scores, losses and gradients; a dropout that drops nothing takes the way of one that does."""
-    model = tiny(pad_invariant=pad_invariant, fusion=fusion, contrast_pooling="time_mean", encoder_dropout=0.0)
+    published = {"contrast_pooling": "time_mean", "contrast_detach_weights": False}
+    model = tiny(pad_invariant=pad_invariant, fusion=fusion, encoder_dropout=0.0, **published)
     model.train().disentangler.dropout.p = dropout
     assert model.disentangler.drops == (dropout > 0)
     features, words = samples()
@@ -245,6 +246,18 @@ def test_published_contrast_has_no_gradient_and_the_default_has():
     assert sizes["official_scalar"] < 1e-12 and sizes["time_mean"] > 1e-3
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.3, 1.0])
+def test_contrast_wants_queries_apart_only_where_its_weights_carry_no_gradient(spread):
+    """Queries that match their own videos exactly, moved apart together: the published formula pulls them together."""
+    directions = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    slopes = []
+    for detach in (False, True):
+        scale = torch.tensor(spread, dtype=torch.float64, requires_grad=True)
+        contrast(1 + scale * directions, 1 + spread * directions, 1.0, detach).backward()
+        slopes.append(scale.grad)
+    assert slopes[0] > 0 > slopes[1]
+
+
 def test_contrast_by_hand_and_at_low_temperature():
     queries, videos = torch.randn(2, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     for temperature in (1.0, 0.2):
@@ -277,8 +290,10 @@ def test_published_softmax_differs_where_real_logits_are_far_below_zero():
 def test_the_variant_decides_what_is_not_given():
     official = HiSAConfig(variant="official")
     assert (official.contrast_pooling, official.pad_invariant) == ("official_scalar", False)
+    assert not official.contrast_detach_weights
     default = HiSAConfig()
     assert (default.contrast_pooling, default.pad_invariant) == ("time_mean", True)
+    assert default.contrast_detach_weights
     mixed = HiSAConfig(variant="official", pad_invariant=True)
     assert (mixed.contrast_pooling, mixed.pad_invariant) == ("official_scalar", True)
     for wrong in ({"conv_kernel_size": 4}, {"num_candidates": 0}):

@@ -46,10 +46,10 @@ class BlankFeatures(Mapping[str, np.ndarray]):
         return len(self.store)
 
 
-def random_words(seed: int = 0) -> WordVectors:
-    """A random vector of length 1 for each word of the benchmark."""
+def random_words(norm: float = 1.0, seed: int = 0) -> WordVectors:
+    """A random vector of length ``norm`` for each word of the benchmark."""
     vectors = np.random.default_rng(seed).standard_normal((len(VOCABULARY), WORD_DIM)).astype(np.float32)
-    return WordVectors(list(VOCABULARY), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return WordVectors(list(VOCABULARY), norm * vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def method_setting(method: str) -> ShapesMethod:
@@ -64,7 +64,7 @@ def build_model(
 ) -> tuple[VideoGroundingPreTrainedModel, VideoGroundingProcessor]:
     """A fresh model of ``method`` and its processor; ``changes`` are fields of the configuration."""
     setting = method_setting(method)
-    words = random_words()
+    words = random_words(setting.word_norm)
     config_class, model_class = METHODS[method]
     fields = {**setting.fields, **(setting.repairs if variant == "default" else {})}
     config = config_class(

@@ -18,6 +18,7 @@ class ShapesMethod:
         fields: of the configuration, whatever the variant.
         repairs: fields of the default variant alone.
         processor: processor settings that win over the configuration's.
+        word_norm: length of the random word vectors; published GloVe vectors have about 6.
         rows: ``video``, all stand-alone sentences of a video in a row; or ``paragraph``, for methods that read one.
     """
 
@@ -25,6 +26,7 @@ class ShapesMethod:
     fields: Mapping[str, Any] = field(default_factory=dict)
     repairs: Mapping[str, Any] = field(default_factory=dict)
     processor: Mapping[str, Any] = field(default_factory=dict)
+    word_norm: float = 6.0
     rows: str = "video"
 
 
@@ -36,17 +38,69 @@ def _recipe(method: str, **fields) -> Recipe:
 BINS = {"resampling": "mean_bins", "num_clips": NUM_CLIPS, "legacy_resample": False, "l2_normalize": False}
 
 SHAPES_METHODS: dict[str, ShapesMethod] = {
+    "clear": ShapesMethod(
+        recipe=_recipe(
+            "clear", optimizer="adam", epochs=14, learning_rate=1.5e-3, milestones=(9, 12), first_eval_epoch=8
+        ),
+        fields={
+            "num_pre_clips": NUM_CLIPS,
+            "num_clips": NUM_CLIPS // 2,
+            "pooling_counts": (15, 8),
+            "tcn_channels": (96, 96, 96, 96),
+            "tcn_kernel": 3,
+            "tcn_dropout": 0.1,
+            "window_kernels": (1, 2, 3, 4, 6, 8, 11, 16),
+            "window_strides": (1, 1, 1, 1, 1, 2, 2, 4),
+            "coarse_dim": 96,
+            "coarse_query_hidden": 96,
+            "fine_hidden": 48,
+            "fine_query_hidden": 96,
+            "query_layers": 1,
+            "predictor_kernel": 3,
+            "predictor_layers": 3,
+        },
+        processor=BINS,
+    ),
+    "hisa": ShapesMethod(
+        recipe=_recipe(
+            "hisa", optimizer="adam", epochs=16, learning_rate=1.5e-3, milestones=(10, 14), first_eval_epoch=8
+        ),
+        fields={
+            "hidden_size": 64,
+            "head_hidden_size": 96,
+            "query_lstm_bias": True,
+            "target_rule": "ceil",
+            "clip_stride": 1,
+            "disentangle_dropout": 0.1,
+            "encoder_dropout": 0.1,
+            "reconstruction_weight": 5.0,
+        },
+        processor=BINS,
+    ),
+    "ianet": ShapesMethod(
+        recipe=_recipe("ianet", epochs=16, learning_rate=1e-3, milestones=(10, 14), first_eval_epoch=8),
+        fields={
+            "num_clips": NUM_CLIPS,
+            "frame_size": 128,
+            "hidden_size": 128,
+            "dropout": 0.1,
+            "anchor_widths": (4, 6, 9, 13, 18),
+            "anchor_scale": 1.0,
+            "boundary_weight": 0.02,
+        },
+        processor=BINS,
+    ),
     "hscnet": ShapesMethod(
         recipe=_recipe(
             "hscnet",
-            epochs=40,
-            learning_rate=5e-4,
             optimizer="adam",
+            epochs=40,
+            learning_rate=1e-3,
             per_device_batch_size=16,
-            max_grad_norm=10.0,
-            milestones=(28, 36),
-            eval_epochs=4,
+            milestones=(30, 37),
             first_eval_epoch=20,
+            eval_epochs=4,
+            max_grad_norm=10.0,
         ),
         fields={
             "num_clips": NUM_CLIPS,
@@ -57,8 +111,10 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
             # "It", "so does the star": a sentence leans on the one before, which a random part would leave out.
             "sample_sentences": False,
             "max_sentences": None,
+            "strip_punctuation": True,
         },
-        processor={**BINS, "word_pattern": None},
+        processor=BINS,
+        word_norm=1.0,
         rows="paragraph",
     ),
     "mmn": ShapesMethod(
@@ -86,5 +142,6 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
         },
         repairs={"exclude_positive_from_negatives": True, "intra_video_mask": "exclude"},
         processor={**BINS, "nms_threshold": 0.5, "max_words": None},
+        word_norm=1.0,
     ),
 }

@@ -30,6 +30,9 @@ class HiSAConfig(VideoGroundingConfig):
         contrast_temperature: of the contrastive loss.
         contrast_pooling: ``"time_mean"`` over the moment; or ``"official_scalar"``: the published sum over time and
             channels, of which only the sign matters and whose gradient is zero. None = by ``variant``.
+        contrast_detach_weights: the weights of the negatives carry no gradient. Otherwise (as the published formula
+            with ``"time_mean"``) training finds that queries which are all alike have no negatives, and loses the
+            query. None = by ``variant``.
         pad_invariant: a video's last real clip is its own neighbour, and padding enters neither convolutions nor
             losses. False: as published, a video's answer depends on the longest of its batch. None = by ``variant``.
         inside_divisor: of the inside loss over e - s + 1 clips: ``"span"`` = e - s (published), or ``"clips"``.
@@ -56,6 +59,7 @@ class HiSAConfig(VideoGroundingConfig):
     contrast_weight: float | int = 0.5
     contrast_temperature: float | int = 1.0
     contrast_pooling: Literal["time_mean", "official_scalar"] | None = None
+    contrast_detach_weights: bool | None = None
     pad_invariant: bool | None = None
     inside_divisor: Literal["span", "clips"] = "span"
     target_rule: Literal["floor", "ceil"] = "floor"
@@ -84,6 +88,8 @@ class HiSAConfig(VideoGroundingConfig):
         official = self.variant == "official"
         if self.contrast_pooling is None:
             self.contrast_pooling = "official_scalar" if official else "time_mean"
+        if self.contrast_detach_weights is None:
+            self.contrast_detach_weights = not official
         if self.pad_invariant is None:
             self.pad_invariant = not official
 

@@ -41,15 +41,24 @@ def pool_span(clips: torch.Tensor, start: torch.Tensor, end: torch.Tensor, pooli
     return pooled if pooling == "time_mean" else pooled.sum(1, keepdim=True)
 
 
-def contrast(query: torch.Tensor, video: torch.Tensor, temperature: float) -> torch.Tensor:
+def contrast(
+    query: torch.Tensor, video: torch.Tensor, temperature: float, detach_weights: bool = False
+) -> torch.Tensor:
     """Cross-guided contrast between the (R, C) query side and the (R, C) video side of each moment, scalar.
 
     Each side is to find its own partner among all rows; a negative whose own side looks alike is weighted down by
-    1 - cosine. The weights carry gradient. 0 for a single row.
+    1 - cosine. 0 for a single row.
+
+    Args:
+        detach_weights: the weights carry no gradient. With it, as published, the loss also falls when all queries
+            become alike: then there are no negatives left.
     """
     query, video = F.normalize(upcast(query), dim=1), F.normalize(upcast(video), dim=1)
     cosine = query @ video.T
-    return _one_way(cosine, query @ query.T, temperature) + _one_way(cosine.T, video @ video.T, temperature)
+    alike = [side @ side.T for side in (query, video)]
+    if detach_weights:
+        alike = [side.detach() for side in alike]
+    return _one_way(cosine, alike[0], temperature) + _one_way(cosine.T, alike[1], temperature)
 
 
 def _one_way(cosine: torch.Tensor, alike: torch.Tensor, temperature: float) -> torch.Tensor:

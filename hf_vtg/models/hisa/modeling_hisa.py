@@ -274,7 +274,7 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             "end": boundary_nll(prob["end"], end).mean(),
             "inter": inside_nll(prob["inter"], start, end, self.config.inside_divisor).mean(),
             "recon_l1": self._reconstruction_loss(output.video_state, mask.sum(1)),
-            "contrast": contrast(*pooled, self.config.contrast_temperature),
+            "contrast": contrast(*pooled, self.config.contrast_temperature, self.config.contrast_detach_weights),
         }
 
     def _reconstruction_loss(self, state: HiSAVideoState, sentences: torch.Tensor) -> torch.Tensor:

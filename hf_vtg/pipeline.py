@@ -26,6 +26,8 @@ from .video.remote import fetched, is_link
 TASK = "video-grounding"
 # Shipped with the package: trained on moving_shapes, with its own small encoder.
 DEFAULT_MODEL = Path(__file__).parent / "assets" / "moving_shapes" / "model"
+# A page of text is no description of a moment, and some methods compare every word with every other.
+MAX_WORDS = 5000
 ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
@@ -141,6 +143,13 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         sentences = list(query)
         if isinstance(query, str):
             sentences = split_sentences(query) if paragraph else [query]
+        for sentence in sentences:
+            words = len(sentence.split()) if isinstance(sentence, str) else 0
+            if words > MAX_WORDS:
+                raise QueryError(
+                    f"A query of {words} words ({sentence[:40]!r}...): give one sentence of at most {MAX_WORDS} words "
+                    "for each moment."
+                )
         # Bad text is found before minutes are spent on the video.
         self.processor(text=[sentences])
         given = {name: inputs[name] for name in ENCODING if inputs.get(name) is not None}
@@ -231,8 +240,8 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                     "be encoded. Add backbone=ID_OR_FOLDER, or give features."
                 )
             cache = FeatureCache() if use_cache else None
-            if backbone is None and hasattr(self.model, "video_encoder"):
-                self._encoders[key] = self.model.video_encoder(self._own_processor, spec, cache)
+            if backbone is None and hasattr(self.model, "make_video_encoder"):
+                self._encoders[key] = self.model.make_video_encoder(self._own_processor, spec, cache)
             else:
                 self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
         return self._encoders[key]

@@ -12,10 +12,15 @@ import numpy as np
 from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from hf_vtg import AutoModelForVideoGrounding, VideoGroundingTrainer, VideoGroundingTrainingArguments
+from hf_vtg import (
+    AutoModelForVideoGrounding,
+    VideoEncoder,
+    VideoGroundingTrainer,
+    VideoGroundingTrainingArguments,
+)
 from hf_vtg.errors import HFVTGError
 from hf_vtg.hub import model_card
-from hf_vtg.pipeline import VideoGroundingPipeline
+from hf_vtg.pipeline import VideoGroundingPipeline, load_pipeline
 from hf_vtg.training.collator import VideoGroundingCollator
 
 WAYS = ("parts", "pipeline", "trainer")
@@ -96,11 +101,25 @@ def load(folder: Path) -> dict:
         for way in ("parts", "trainer"):
             card = ModelCard.load(f"org/{method}-{way}").data
             metrics[f"{method}-{way}"] = {result.metric_type: result.metric_value for result in card.eval_results}
+    absent = fail_to_load()
     video = str(folder.parent / "video.mp4")
     foreign = {name: pipeline("video-grounding", model=repo)(video, QUERIES) for name, repo in FOREIGN.items()}
-    return {"answers": answers, "metrics": metrics, "foreign": foreign}
+    return {"answers": answers, "metrics": metrics, "foreign": foreign, "absent": absent}
+
+
+def fail_to_load(folder: Path | None = None) -> dict[str, list[str]]:
+    """Type and message of what a model that cannot be had raises."""
+    found = {}
+    loads = {"load_pipeline": load_pipeline, "pipeline": lambda name: pipeline("video-grounding", model=name)}
+    loads |= {"model": AutoModelForVideoGrounding.from_pretrained, "encoder": VideoEncoder}
+    for name, load in loads.items():
+        try:
+            load("org/unknown")
+        except Exception as error:
+            found[name] = [type(error).__name__, str(error)]
+    return found
 
 
 if __name__ == "__main__":
-    result = {"publish": publish, "load": load}[sys.argv[1]](Path(sys.argv[2]))
+    result = {"publish": publish, "load": load, "fail_to_load": fail_to_load}[sys.argv[1]](Path(sys.argv[2]))
     print(json.dumps(result))

@@ -135,3 +135,20 @@ def test_a_failed_upload_is_one_clear_error(what, kind, published, hub):
     assert "model.safetensors" not in hub.files(f"org/{what}-{kind}")
     if kind == "500":
         assert "500" in message
+
+
+@pytest.mark.parametrize("what", ["load_pipeline", "pipeline", "model", "encoder"])
+def test_an_unknown_id_is_one_clear_error(what, loaded):
+    name, message = loaded["absent"][what]
+    assert name == ("OSError" if what == "pipeline" else "ModelError") and "org/unknown" in message
+
+
+def test_no_network_is_one_clear_error(hub, local, tmp_path):
+    """The address of a server that is gone; the name of the model is in every message."""
+    with LoopbackHub() as gone:
+        pass
+    found = run_process(gone, tmp_path, "fail_to_load", local)
+    assert len(found) == 4
+    for what, (name, message) in found.items():
+        assert "org/unknown" in message, what
+        assert name == "ModelError" or what == "pipeline", what

@@ -138,7 +138,7 @@ class DualEncoderGrounding(GroundingSteps):
         tokenizer = getattr(processor, "tokenizer", processor)
         return VideoGroundingProcessor(extractor, tokenizer, nms_threshold=NMS_THRESHOLD)
 
-    def video_encoder(self, processor: Any, spec: FeatureSpec, cache: FeatureCache | None) -> VideoEncoder:
+    def make_video_encoder(self, processor: Any, spec: FeatureSpec, cache: FeatureCache | None) -> VideoEncoder:
         """The encoder of video files that uses this very model."""
         return VideoEncoder(spec, device=self.device, dtype=self.dtype, cache=cache, model=self)
 

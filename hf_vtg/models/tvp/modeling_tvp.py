@@ -139,6 +139,6 @@ class TvpSteps(GroundingSteps, TvpForVideoGrounding):
         extractor = VideoGroundingFeatureExtractor(feature_dim=self.feature_dim, feature_spec=spec)
         return VideoGroundingProcessor(extractor, processor.tokenizer, nms_threshold=None)
 
-    def video_encoder(self, processor: Any, spec: FeatureSpec, cache: Any) -> TvpFrameEncoder:
+    def make_video_encoder(self, processor: Any, spec: FeatureSpec, cache: Any) -> TvpFrameEncoder:
         """What turns a video file into this model's features."""
         return TvpFrameEncoder(self, processor.image_processor, spec, cache)

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import ModelCard
+from datasets import load_dataset
+from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from hf_vtg import (
@@ -18,6 +19,7 @@ from hf_vtg import (
     VideoGroundingTrainer,
     VideoGroundingTrainingArguments,
 )
+from hf_vtg.benchmarks.export import export_benchmark
 from hf_vtg.errors import HFVTGError
 from hf_vtg.hub import model_card
 from hf_vtg.pipeline import VideoGroundingPipeline, load_pipeline
@@ -66,6 +68,10 @@ def publish(folder: Path) -> dict:
         }
         model_card(f"org/{method}-parts", model, processor, results).push_to_hub(f"org/{method}-parts")
         trainer.push_to_hub()
+    annotations = folder.parent / "train.jsonl"
+    export_benchmark("jsonl", {"train": annotations}, folder.parent / "parquet", ["sentence", "paragraph"])
+    HfApi().create_repo("org/annotations", repo_type="dataset")
+    HfApi().upload_folder(repo_id="org/annotations", repo_type="dataset", folder_path=folder.parent / "parquet")
     return {"failures": fail(model, processor, trainer)}
 
 
@@ -104,10 +110,11 @@ def load(folder: Path) -> dict:
     absent = fail_to_load()
     video = str(folder.parent / "video.mp4")
     foreign = {name: pipeline("video-grounding", model=repo)(video, QUERIES) for name, repo in FOREIGN.items()}
-    return {"answers": answers, "metrics": metrics, "foreign": foreign, "absent": absent}
+    rows = {config: load_dataset("org/annotations", config)["train"].to_list() for config in ("sentence", "paragraph")}
+    return {"rows": rows, "answers": answers, "metrics": metrics, "foreign": foreign, "absent": absent}
 
 
-def fail_to_load(folder: Path | None = None) -> dict[str, list[str]]:
+def fail_to_load() -> dict[str, list[str]]:
     """Type and message of what a model that cannot be had raises."""
     found = {}
     loads = {"load_pipeline": load_pipeline, "pipeline": lambda name: pipeline("video-grounding", model=name)}
@@ -121,5 +128,5 @@ def fail_to_load(folder: Path | None = None) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    result = {"publish": publish, "load": load, "fail_to_load": fail_to_load}[sys.argv[1]](Path(sys.argv[2]))
+    result = {"publish": publish, "load": load}[sys.argv[1]](Path(sys.argv[2]))
     print(json.dumps(result))

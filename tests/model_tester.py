@@ -75,17 +75,18 @@ class VideoGroundingModelTester:
         batch.pop("metadata")
         return batch
 
-    def test_save_and_load_keep_every_tensor(self, tmp_path):
-        model = self.model()
-        next(iter(model.buffers())).add_(0)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_save_and_load_keep_every_tensor(self, tmp_path, dtype):
+        model = self.model().to(dtype)
         model.save_pretrained(tmp_path)
         loaded = AutoModelForVideoGrounding.from_pretrained(tmp_path)
+        assert loaded.dtype == dtype
         assert type(loaded) is type(model) is type(AutoModel.from_pretrained(tmp_path))
         for kind in ("named_parameters", "named_buffers"):
             own, other = dict(getattr(model, kind)()), dict(getattr(loaded, kind)())
             assert own.keys() == other.keys()
             for name in own:
-                assert torch.equal(own[name], other[name]), name
+                assert torch.equal(own[name], other[name]) and own[name].dtype == other[name].dtype, name
                 assert own[name].requires_grad == other[name].requires_grad, name
         batch = self.batch(model.config)
         with torch.no_grad():

@@ -10,11 +10,11 @@ from transformers import AutoProcessor, pipeline
 
 from hf_vtg import AutoModelForVideoGrounding, WordVectorConfig, WordVectors
 from hf_vtg.auto import METHODS
+from hf_vtg.cli import main
 from hf_vtg.converting import Conversion, convert_checkpoint
 from hf_vtg.errors import ModelError
 
 from .model_tester import WORDS
-from .script_loading import load_script
 
 PUBLISHED = ("mmn", "hisa", "ianet", "clear")
 pytestmark = pytest.mark.needs_shared
@@ -154,12 +154,11 @@ def test_settings_that_are_wrong(shared, tmp_path):
 
 
 def test_script_prints_one_line_and_returns_two(shared, tmp_path, capsys):
-    script = load_script("convert_checkpoint")
     official = Official(shared, "ianet", tmp_path)
     job = official.job()
     arguments = ["--method", "ianet", "--config", str(job.config), "--word_vectors", job.word_vectors]
     arguments += ["--output", str(job.output)]
-    assert script.main([*arguments, "--checkpoint", str(job.checkpoint)]) == 0
+    assert main(["convert", *arguments, "--checkpoint", str(job.checkpoint)]) == 0
     assert "IANetForVideoGrounding" in capsys.readouterr().out
-    assert script.main([*arguments, "--checkpoint", "no.pth"]) == 2
+    assert main(["convert", *arguments, "--checkpoint", "no.pth"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

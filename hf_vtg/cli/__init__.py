@@ -6,10 +6,10 @@ import sys
 from transformers import logging
 
 from ..errors import HFVTGError
-from . import check_data, evaluate, extract, ground, recipes, train
+from . import app, check_data, convert, evaluate, extract, ground, recipes, train
 from .parser import Parser
 
-COMMANDS = (ground, extract, check_data, train, evaluate, recipes)
+COMMANDS = (ground, extract, check_data, train, evaluate, recipes, convert, app)
 DEBUG = "HF_VTG_DEBUG"
 
 EPILOG = """\

@@ -49,7 +49,7 @@ def add_command(commands: Any, name: str, run: Any, summary: str, description: s
 
 def print_json(value: Any, **settings: Any) -> None:
     """JSON on stdout; letters of any language stay readable."""
-    print(json.dumps(value, ensure_ascii=False, **settings))
+    print(json.dumps(value, ensure_ascii=False, **settings), flush=True)
 
 
 def note(message: str) -> None:

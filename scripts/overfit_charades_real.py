@@ -42,6 +42,18 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
+    "hisa": Setting(
+        steps=160,
+        fields={
+            "feature_dim": 768,
+            "hidden_size": 128,
+            "head_hidden_size": 128,
+            "clip_stride": 1,
+            "encoder_dropout": 0.0,
+            "disentangle_dropout": 0.0,
+        },
+        recipe={"rows": "video", "learning_rate": 1e-3, "schedule": "inverse_sqrt", "warmup_steps": 20},
+    ),
     "hscnet": Setting(
         steps=250,
         fields={

@@ -17,6 +17,7 @@ from pathlib import Path
 from hf_vtg.benchmarks.feature_store import FeatureStore
 from hf_vtg.cache import atomic_path
 from hf_vtg.errors import HFVTGError
+from hf_vtg.tokenization import WordVectors
 from hf_vtg.training import planted_grounding
 from hf_vtg.training.planted_methods import PLANTED_METHODS
 
@@ -46,9 +47,11 @@ def run(options) -> None:
     )
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     floor = planted_grounding.floor(options.data)
-    rows = planted_grounding.load_rows(options.data)["test"]
     bound = planted_grounding.oracle_bound(
-        trainer.model, trainer.processing_class, FeatureStore(options.data / planted_grounding.FEATURES), rows
+        options.method,
+        WordVectors.load(options.data / planted_grounding.WORDS),
+        FeatureStore(options.data / planted_grounding.FEATURES),
+        planted_grounding.load_rows(options.data)["test"],
     )
     record = {
         "method": options.method,

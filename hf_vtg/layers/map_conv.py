@@ -219,6 +219,8 @@ class MaskedMapConv(ComputedBuffers):
         interior: only the :func:`interior_cells` of the grid are valid.
     """
 
+    float32_weights = False  # whether 1 / count is rounded to float32 in a float64 model too, as CLEAR's code has it
+
     def __init__(
         self,
         grid: ProposalGrid,
@@ -252,9 +254,10 @@ class MaskedMapConv(ComputedBuffers):
         return {f"count_{k}": torch.from_numpy(count.copy()) for k, count in enumerate(self.geometry.counts)}
 
     def masked_weights(self, dtype: torch.dtype) -> list[torch.Tensor]:
-        """Of each layer the map 1 / count, 0 where there are no valid inputs; rounded to float32 as published."""
+        """Of each layer the map 1 / count, 0 where there are no valid inputs."""
         counts = [getattr(self, f"count_{k}") for k in range(len(self.layers))]
-        return [((count > 0) / count.clamp(min=1).float()).to(dtype) for count in counts]
+        exact = torch.float32 if self.float32_weights else torch.promote_types(dtype, torch.float32)
+        return [((count > 0) / count.clamp(min=1).to(exact)).to(dtype) for count in counts]
 
     def forward(
         self, grid: ProposalGrid, cells: torch.Tensor, normed: list[torch.Tensor] | None = None

@@ -69,6 +69,7 @@ class CLEARFineBranch(ComputedBuffers):
             norm=False,
             interior=config.fine_mask == "interior",
         )
+        self.map_conv.float32_weights = True
         self.predictor = nn.Linear(width, 1)
         self.register_computed_buffers()
 

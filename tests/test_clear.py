@@ -11,9 +11,10 @@ from hf_vtg.errors import ModelError
 from hf_vtg.feature_extraction import resample_mean_bins
 from hf_vtg.layers.map_conv import MaskedMapConv
 from hf_vtg.layers.proposals import ProposalGrid
+from hf_vtg.models.clear import fine_clear
 from hf_vtg.models.clear.conversion_clear import convert_official_checkpoint, golden_batch, golden_outputs
 from hf_vtg.models.clear.decoding_clear import CLEARFusion
-from hf_vtg.models.clear.fine_clear import window_size
+from hf_vtg.models.clear.fine_clear import FinePairs, window_size
 from hf_vtg.models.clear.losses_clear import coarse_loss, fine_loss
 from hf_vtg.moments import temporal_iou, temporal_nms
 from hf_vtg.parity.manifest import GoldenFolder
@@ -254,7 +255,8 @@ def test_averaging_bounds(rows, bounds):  # A1-3
 
 def test_product_of_query_and_cell():  # G1
     model = CLEARForVideoGrounding(hand_config(fine_hidden=2))
-    fused = model.fine.fuse(torch.tensor([[[3.0, -1.0]] * 10]), torch.tensor([[1.0, 2.0]]))
+    pairs = FinePairs(torch.tensor([[[3.0, -1.0]] * 10]), torch.tensor([0]), torch.tensor([[1.0, 2.0]]))
+    fused = model.fine.fuse(pairs)
     assert fused[0, 0].tolist() == pytest.approx([0.832050, -0.554700], abs=1e-6)
     assert fused.shape == (1, 12, 2) and fused[0, 11].tolist() == [0, 0]
 
@@ -440,7 +442,7 @@ def test_a_window_that_underflows_gives_way_to_the_whole_map(monkeypatch):
 
 
 @torch.no_grad()
-def test_sentences_of_a_batch_have_windows_of_their_own():
+def test_sentences_of_a_batch_have_windows_of_their_own(monkeypatch):
     """Three sizes of windows and unpruned sentences together, in chunks of one row, against one by one."""
     model, batch, lengths = example(sentences=(3, 2), num_clips=16, pooling_counts=[15], prune_margin=1)
     moments = iter([(0, 15), (2, 4), (9, 10), (5, 10), (12, 15)] * 3)
@@ -453,6 +455,7 @@ def test_sentences_of_a_batch_have_windows_of_their_own():
         return CLEARFusion.region(model.fusion, torch.stack(seen), rule)
 
     model.fusion.region = region
+    monkeypatch.setattr(fine_clear, "CHUNK", 1)
     together = model(**batch).scores
     alone = []
     for v, s in lengths.nonzero().tolist():

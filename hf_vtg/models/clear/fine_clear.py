@@ -42,6 +42,21 @@ class FineVideo(NamedTuple):
     map2d: torch.Tensor
 
 
+class FinePairs(NamedTuple):
+    """R pairs of a video and a query.
+
+    Args:
+        cells: (B, P, C) of all videos; video: (R,) which one; query: (R, C).
+    """
+
+    cells: torch.Tensor
+    video: torch.Tensor
+    query: torch.Tensor
+
+    def select(self, rows: torch.Tensor) -> "FinePairs":
+        return FinePairs(self.cells, self.video[rows], self.query[rows])
+
+
 class CLEARFineBranch(ComputedBuffers):
     """Logits of the P cells of the map.
 
@@ -96,27 +111,28 @@ class CLEARFineBranch(ComputedBuffers):
             map2d = map2d * (grid.cells[:, 1] < grid.num_clips - 1)
         return FineVideo(self.map_projection(map2d.transpose(1, 2)), clips, map2d)
 
-    def fuse(self, cells: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        """(R, P, C) cells and (R, C) queries -> (R, P + 2, C): unit-length products of the cells, of what lies outside
-        the map, and the zeros of the padding."""
-        outside = self.map_projection.bias.expand(len(cells), 1, -1)
-        fused = torch.cat([cells * query[:, None], outside * query[:, None]], dim=1)
+    def fuse(self, pairs: FinePairs) -> torch.Tensor:
+        """(R, P + 2, C): unit-length products of query and cells, query and what lies outside the map, and the zeros
+        of the padding."""
+        query = pairs.query[:, None]
+        fused = torch.cat([pairs.cells[pairs.video] * query, self.map_projection.bias * query], dim=1)
         return F.pad(F.normalize(fused, dim=-1), (0, 0, 0, 1))
 
     def hidden_maps(self, fused: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Output of each convolution over the whole map, as published."""
-        maps = [self._padded_map(fused)[(..., *[slice(self.map_conv.padding, -self.map_conv.padding)] * 2)]]
+        inner = slice(self.map_conv.padding, -self.map_conv.padding)
+        maps = [self._padded_map(fused)[..., inner, inner]]
         for layer, weight in zip(self.map_conv.layers, self.map_conv.masked_weights(fused.dtype), strict=True):
             maps.append(layer(maps[-1], weight))
         return tuple(maps[1:])
 
-    def logits(self, fused: torch.Tensor, grid: ProposalGrid) -> torch.Tensor:
-        """(R, P + 2, C) -> (R, P) logits, -inf where the branch scores nothing."""
+    def logits(self, pairs: FinePairs, grid: ProposalGrid) -> torch.Tensor:
+        """(R, P) logits of R pairs, -inf where the branch scores nothing."""
         padding = self.map_conv.padding
         inner = slice(padding, padding + grid.num_clips)
         parts = []
-        for rows in fused.split(self._rows_at_once(fused, self.lookup.numel())):
-            padded = self._padded_map(rows)
+        for part in self._chunks(pairs, self.lookup.numel()):
+            padded = self._padded_map(self.fuse(part))
             if self.map_conv.implementation == "dense":
                 hidden = self.map_conv.forward_dense(padded[..., inner, inner])
             else:
@@ -124,18 +140,18 @@ class CLEARFineBranch(ComputedBuffers):
             parts.append(self.predictor(grid.from_map(hidden).transpose(1, 2)).squeeze(-1))
         return torch.cat(parts).masked_fill(~self.scored, -torch.inf)
 
-    def window_logits(self, fused: torch.Tensor, grid: ProposalGrid, starts: torch.Tensor, size: int) -> torch.Tensor:
+    def window_logits(self, pairs: FinePairs, grid: ProposalGrid, starts: torch.Tensor, size: int) -> torch.Tensor:
         """:meth:`logits` of the cells from clip ``starts`` (R,) to ``starts + size - 1``, -inf elsewhere.
 
         Only what these cells need is convolved.
         """
         reach = torch.arange(size + 2 * self.map_conv.padding, device=starts.device)
-        at_once = self._rows_at_once(fused, len(reach) ** 2)
+        chunks = self._chunks(pairs, len(reach) ** 2)
         parts = []
-        for rows, first in zip(fused.split(at_once), starts.split(at_once), strict=True):
+        for part, first in zip(chunks, starts.split([len(c.query) for c in chunks]), strict=True):
             index = first[:, None] + reach
             positions = self.lookup[index[:, :, None], index[:, None, :]]
-            hidden = self.map_conv.forward_windows(self._gather(rows, positions), first)
+            hidden = self.map_conv.forward_windows(self._gather(self.fuse(part), positions), first)
             local = grid.cells - first[:, None, None]
             inside = (local[..., 0] >= 0) & (local[..., 1] < size)
             flat = (local[..., 0] * size + local[..., 1]).clamp(0, size**2 - 1)
@@ -150,10 +166,11 @@ class CLEARFineBranch(ComputedBuffers):
         return strips_area(window_geometry(size, self.map_conv.kernel_size, len(self.map_conv.layers)))
 
     @staticmethod
-    def _rows_at_once(fused: torch.Tensor, positions: int) -> int:
-        if torch.is_grad_enabled():
-            return max(1, len(fused))
-        return max(1, CHUNK // (positions * fused.shape[-1]))
+    def _chunks(pairs: FinePairs, positions: int) -> list[FinePairs]:
+        """``pairs`` in parts whose maps of so many positions fit the memory; whole where gradients keep them."""
+        count = len(pairs.query) if torch.is_grad_enabled() else CHUNK // (positions * pairs.query.shape[-1])
+        parts = (x.split(max(1, count)) for x in (pairs.video, pairs.query))
+        return [FinePairs(pairs.cells, video, query) for video, query in zip(*parts, strict=True)]
 
     def _padded_map(self, fused: torch.Tensor) -> torch.Tensor:
         rows = fused.index_select(1, self.lookup.flatten())

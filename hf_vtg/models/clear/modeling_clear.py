@@ -21,7 +21,7 @@ from ...moments import temporal_iou
 from .coarse_clear import RESIDUAL_STD, CLEARCoarseBranch, CLEARResidualConv
 from .configuration_clear import CLEARConfig
 from .decoding_clear import CLEARFusion, Region
-from .fine_clear import CLEARFineBranch, window_size
+from .fine_clear import CLEARFineBranch, FinePairs, window_size
 from .losses_clear import coarse_loss, fine_loss
 
 
@@ -198,10 +198,11 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
         region = None
         if self.config.decode == "fused" and self.config.prune:
             region = self.fusion.region(iou_scale.detach())
-        fused = self.fine.fuse(video_state.cell_embeds[video], text_state.fine_query[mask])
-        logits = self._fine_logits(fused, region if skip else None)
+        pairs = FinePairs(video_state.cell_embeds, video, text_state.fine_query[mask])
+        logits = self._fine_logits(pairs, region if skip else None)
         scores = self.fusion.scores(upcast(logits).sigmoid(), iou_scale, region)
         scores = restore_sentences(scores, mask).masked_fill(~mask.unsqueeze(-1), -torch.inf)
+        fused = self.fine.fuse(pairs) if output_intermediates else None
         dense = output_intermediates and self.config.map_convolution == "dense"
         return CLEAROutput(
             moments=self.grid.moments(scores.dtype).expand(*scores.shape, 2),
@@ -210,32 +211,32 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
             coarse_scores=restore_sentences(coarse, mask),
             fine_logits=restore_sentences(logits, mask),
             coarse_scores_broadcast=None if self.config.pairs_only else queries @ ranges.transpose(1, 2),
-            fused_map=fused if output_intermediates else None,
+            fused_map=fused,
             hidden_maps=self.fine.hidden_maps(fused) if dense else None,
             text_state=text_state,
         )
 
-    def _fine_logits(self, fused: torch.Tensor, region: Region | None) -> torch.Tensor:
+    def _fine_logits(self, pairs: FinePairs, region: Region | None) -> torch.Tensor:
         """(R, P) logits; of the rows whose outside cells are dropped only those of a window around the inside.
 
         The sizes of the windows are rounded up (:func:`window_size`), so that few occur and each is one batch.
         """
         if region is None:
-            return self.fine.logits(fused, self.grid)
+            return self.fine.logits(pairs, self.grid)
         total = self.config.num_clips
         size = window_size(region.last - region.first + 1, total).where(region.factor == 0, total)
-        logits = fused.new_full((len(fused), self.grid.num_cells), -torch.inf)
+        logits = pairs.query.new_full((len(size), self.grid.num_cells), -torch.inf)
         for width in size.unique().tolist():
             rows = (size == width).nonzero()[:, 0]
             if self.fine.area(width) < self.fine.area():
                 starts = region.first[rows].clamp(max=total - width)
-                logits[rows] = self.fine.window_logits(fused[rows], self.grid, starts, width)
+                logits[rows] = self.fine.window_logits(pairs.select(rows), self.grid, starts, width)
             else:
-                logits[rows] = self.fine.logits(fused[rows], self.grid)
+                logits[rows] = self.fine.logits(pairs.select(rows), self.grid)
         # A window in which every probability underflows decides nothing: then the whole map counts.
         empty = (upcast(logits).sigmoid() == 0).all(1).nonzero()[:, 0]
         if len(empty):
-            logits[empty] = self.fine.logits(fused[empty], self.grid)
+            logits[empty] = self.fine.logits(pairs.select(empty), self.grid)
         return logits
 
     def build_targets(

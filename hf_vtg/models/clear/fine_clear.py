@@ -120,7 +120,7 @@ class CLEARFineBranch(ComputedBuffers):
 
     def hidden_maps(self, fused: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Output of each convolution over the whole map, as published."""
-        inner = slice(self.map_conv.padding, -self.map_conv.padding)
+        inner = slice(self.map_conv.padding, self.map_conv.padding + self.config.num_clips)
         maps = [self._padded_map(fused)[..., inner, inner]]
         for layer, weight in zip(self.map_conv.layers, self.map_conv.masked_weights(fused.dtype), strict=True):
             maps.append(layer(maps[-1], weight))

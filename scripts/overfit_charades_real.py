@@ -42,6 +42,25 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
+    "clear": Setting(
+        steps=300,
+        fields={
+            "num_pre_clips": 64,
+            "num_clips": 16,
+            "tcn_channels": [64, 64],
+            "tcn_dropout": 0.0,
+            "window_kernels": [1, 2, 4, 8, 16, 32],
+            "window_strides": [1, 1, 1, 2, 4, 8],
+            "coarse_dim": 32,
+            "coarse_query_hidden": 64,
+            "fine_hidden": 64,
+            "fine_query_hidden": 64,
+            "query_layers": 1,
+            "predictor_kernel": 3,
+            "predictor_layers": 3,
+        },
+        recipe={"learning_rate": 2e-3, "lr_factors": {"^coarse": 0.5}, "milestones": []},
+    ),
     "hisa": Setting(
         steps=160,
         fields={

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--blind", choices=("query", "video"), help="train a floor; kept apart in WORK/blind_NAME")
     parser.add_argument("--steps", type=int, help="batches of the encoder's training")
     parser.add_argument("--epochs", type=int, help="of the grounding model")
+    parser.add_argument("--num_train", type=int, help="train on the first videos only (and validate on a twelfth)")
     parser.add_argument("--split", default="test", choices=("test", "validation"), help="of the report")
     parser.add_argument("--seed", type=int, default=0, help="base seed of the reported videos (0)")
     parser.add_argument("--num_videos", type=int, help="report the first ones only")
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         blind=options.blind,
         encoder_steps=options.steps,
         epochs=options.epochs,
+        num_train=options.num_train,
         split=options.split,
         seed=options.seed,
         num_videos=options.num_videos,

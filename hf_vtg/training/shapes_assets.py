@@ -36,6 +36,7 @@ class AssetsRun:
     Args:
         work: receives ``videos/SPLIT``, ``features/SPLIT.safetensors`` and reports.
         out: receives ``encoder`` and ``model`` (of a blind run: ``work/blind_NAME/model``).
+        num_train: train on the first so many videos of train, and choose the epoch on a twelfth as many of validation.
         split, seed, num_videos: which videos are reported; another ``seed`` is a new benchmark of the same kind.
     """
 
@@ -44,6 +45,7 @@ class AssetsRun:
     blind: str | None = None
     encoder_steps: int | None = None
     epochs: int | None = None
+    num_train: int | None = None
     split: str = "test"
     seed: int = 0
     num_videos: int | None = None
@@ -55,7 +57,7 @@ class AssetsRun:
 
     def videos(self) -> None:
         for split in ("train", "validation"):
-            list(render_split(self.work / "videos" / split, split, workers=self.workers))
+            list(render_split(self.work / "videos" / split, split, self._count(split), workers=self.workers))
         self._render_reported()
 
     def encoder(self) -> None:
@@ -66,15 +68,21 @@ class AssetsRun:
 
     def features(self) -> None:
         for split in ("train", "validation"):
-            self._extract(split, self.work / "videos" / split, None, 0)
+            self._extract(split, self.work / "videos" / split, self._count(split), 0)
 
     def grounding(self) -> dict[str, Any]:
         """Train on the features of train, choose the epoch on validation, store in half precision."""
         changes = {"epochs": self.epochs} if self.epochs else {}
-        features = JoinedStores([FeatureStore(self._features(split)) for split in ("train", "validation")])
+        counts = {split: self._count(split) for split in ("train", "validation")}
+        features = JoinedStores([FeatureStore(self._features(split, 0, count)) for split, count in counts.items()])
+        rows = {
+            split: rows.select(range(counts[split] or len(rows)))
+            for split, rows in load_rows(self.blind).items()
+            if split in counts
+        }
         checkpoints = self.work / f"checkpoints_{self.blind or 'model'}"
         recipe = SHAPES_METHODS["mmn"].recipe.replace(**changes)
-        trainer = train_grounding(features, checkpoints, blind=self.blind, recipe=recipe)
+        trainer = train_grounding(features, checkpoints, blind=self.blind, recipe=recipe, splits=rows)
         save_half(trainer.model, self.model_dir)
         trainer.processing_class.save_pretrained(self.model_dir)
         return {name: value for name, value in trainer.state.log_history[-1].items() if "loss" not in name}
@@ -96,6 +104,12 @@ class AssetsRun:
         with atomic_path(self.work / f"report_{self.blind or 'model'}_{self.split}_{self.seed}.json") as part:
             part.write_text(text + "\n", encoding="utf-8")
         return result
+
+    def _count(self, split: str) -> int | None:
+        """Videos of a split that training sees; None = all."""
+        if self.num_train is None:
+            return None
+        return self.num_train if split == "train" else max(1, self.num_train // 12)
 
     def _reported_videos(self) -> Path:
         return self.work / "videos" / (f"{self.split}_{self.seed}" if self.seed else self.split)

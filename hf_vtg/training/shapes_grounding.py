@@ -94,6 +94,7 @@ def train_grounding(
     variant: str = "default",
     blind: str | None = None,
     recipe: Recipe | None = None,
+    splits: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> VideoGroundingTrainer:
     """Train on the benchmark's train split, keep the best epoch on validation, save to ``out``.
@@ -101,12 +102,13 @@ def train_grounding(
     Args:
         store: features of train and validation, with ``spec`` and ``dim``.
         recipe: default that of :data:`SHAPES_METHODS`; its seed also decides the first weights.
+        splits: rows to train on and to choose the epoch on; default all of both splits.
         changes: fields of the configuration.
     """
     setting = method_setting(method)
     recipe = setting.recipe if recipe is None else recipe
     model, processor = build_model(store.spec, method, variant, recipe.seed, **changes)
-    rows = load_rows(blind, rows=setting.rows)
+    rows = load_rows(blind, rows=setting.rows) if splits is None else splits
     features = BlankFeatures(store) if blind == "video" else store
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe, str(out), save_total_limit=1, save_only_model=True, disable_tqdm=True

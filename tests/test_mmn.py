@@ -227,6 +227,18 @@ def test_the_form_of_the_convolution_is_the_configurations():
     assert seen["strips"].video_state.bn_out is None and len(seen["dense"].video_state.bn_out) == 2
 
 
+def test_options_of_the_map_are_the_configurations(tmp_path):
+    plain = tiny()
+    model = tiny(map_options=["fold_norm", "channels_last"])
+    assert model.map_conv.options == ("fold_norm", "channels_last") and plain.map_conv.options == ()
+    model.save_pretrained(tmp_path)
+    loaded = MMNForVideoGrounding.from_pretrained(tmp_path)
+    assert loaded.map_conv.options == model.map_conv.options
+    assert torch.allclose(loaded(**tiny_batch()).scores, plain(**tiny_batch()).scores, atol=1e-5)
+    with pytest.raises(ModelError, match="fastest.*known are"):
+        tiny(map_options=["fastest"])
+
+
 def test_targets_are_not_rounded_to_the_models_half_precision():
     batch = tiny_batch()
     arguments = batch["labels"], batch["sentence_mask"]

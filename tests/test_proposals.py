@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_vtg.errors import ModelError
-from hf_vtg.layers.map_conv import MaskedMapConv, cover, map_geometry, valid_inputs
+from hf_vtg.layers.map_conv import MAP_OPTIONS, MaskedMapConv, cover, map_geometry, valid_inputs
 from hf_vtg.layers.proposals import ProposalGrid, proposal_cells
 
 GEOMETRIES = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548), (16, [7, 4], None)]
@@ -97,9 +97,14 @@ def stacks(num_clips, counts, kernel, layers, dtype=torch.float64):
         torch.nn.init.normal_(layer.norm.weight, 1, 0.2)
         torch.nn.init.normal_(layer.norm.bias)
         torch.nn.init.normal_(layer.conv.bias)
+    cells = torch.randn(3, 4, grid.num_cells, dtype=dtype)
+    # Running statistics near those of the cells: with others every output in evaluation may be zero.
+    for layer in strips.layers:
+        layer.norm.momentum = 0.8
+    strips.train()(grid, cells + 0.1)
     dense = copy.deepcopy(strips)
     dense.implementation = "dense"
-    return grid, strips, dense, torch.randn(3, 4, grid.num_cells, dtype=dtype)
+    return grid, strips, dense, cells
 
 
 MAPS = [(16, [7, 4], 5, 3), (16, [15], 5, 2), (8, [3], 3, 4), (32, [7, 4, 2], 9, 2), (4, [], 3, 2)]
@@ -108,10 +113,9 @@ MAPS = [(16, [7, 4], 5, 3), (16, [15], 5, 2), (8, [3], 3, 4), (32, [7, 4, 2], 9,
 @pytest.mark.parametrize("geometry", MAPS, ids=str)
 def test_strips_equal_the_dense_map_in_eval(geometry):
     grid, strips, dense, cells = stacks(*geometry)
-    for stack in (strips, dense):
-        stack.train()(grid, cells + 1)
-        stack.eval()
-    assert torch.allclose(strips(grid, cells), dense(grid, cells), rtol=1e-12, atol=1e-14)
+    expected = dense.eval()(grid, cells)
+    assert torch.allclose(strips.eval()(grid, cells), expected, rtol=1e-12, atol=1e-14)
+    assert (expected > 0).any()
 
 
 @pytest.mark.parametrize("geometry", MAPS, ids=str)
@@ -128,6 +132,46 @@ def test_strips_equal_the_dense_map_in_training(geometry):
         # The true gradient of a bias in front of batch normalisation is zero.
         atol = 1e-10 if name.endswith("conv.bias") else 1e-12
         assert torch.allclose(value.double(), outputs[1][name].double(), rtol=1e-9, atol=atol), name
+
+
+@pytest.mark.parametrize("implementation", ["strips", "dense"])
+@pytest.mark.parametrize("option", MAP_OPTIONS)
+def test_options_of_the_map_give_the_same_values(option, implementation):
+    """In evaluation and training, gradients and statistics included; bfloat16 to its precision."""
+    half = option == "bfloat16"
+    grid, plain, _, cells = stacks(16, [7, 4], 5, 3, torch.float32 if half else torch.float64)
+    plain.implementation = implementation
+    other = MaskedMapConv(grid, 4, 6, 5, 3, implementation, options=(option,)).to(cells.dtype)
+    other.load_state_dict(plain.state_dict())
+    for layer in other.layers:
+        layer.norm.momentum = 0.8
+    for train in (False, True):
+        results = []
+        for stack in (plain.train(train), other.train(train)):
+            stack.zero_grad()
+            out = stack(grid, cells)
+            out.square().sum().backward()
+            weights = [layer.conv.weight.grad for layer in stack.layers]
+            results.append([out.detach(), *weights, *[layer.norm.running_var for layer in stack.layers]])
+        for reference, own in zip(*results, strict=True):
+            assert own.dtype == reference.dtype
+            if half:
+                assert torch.cosine_similarity(own.flatten(), reference.flatten(), dim=0) > 0.99
+            else:
+                assert (own - reference).abs().max() < 1e-10 * reference.abs().max()
+        assert half == (not torch.allclose(*[result[0] for result in results], rtol=1e-5))
+    assert other.layers[0].is_folded is False and other.eval().layers[0].is_folded is (option == "fold_norm")
+
+
+def test_a_folded_normalisation_is_not_computed_again():
+    grid, plain, _, cells = stacks(8, [3], 3, 2)
+    folded = MaskedMapConv(grid, 4, 6, 3, 2, options=("fold_norm", "channels_last")).double()
+    folded.load_state_dict(plain.state_dict())
+    for layer in folded.eval().layers:
+        layer.norm.forward = None
+    assert torch.allclose(folded(grid, cells), plain.eval()(grid, cells), rtol=1e-12, atol=1e-14)
+    with pytest.raises(ModelError, match="channels_first.*channels_last"):
+        MaskedMapConv(grid, 4, 6, 3, 2, options=("channels_first",))
 
 
 def test_only_real_positions_are_convolved():

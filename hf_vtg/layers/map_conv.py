@@ -1,5 +1,6 @@
 """Masked convolutions over the sparse proposal map: the dense form, and the exact form that skips the irrelevant."""
 
+import contextlib
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from .proposals import ProposalGrid, interior_cells, proposal_cells
 
 # More strips follow the triangle more closely, but every strip packs the weights again.
 NUM_STRIPS = 4
+MAP_OPTIONS = ("channels_last", "fold_norm", "bfloat16")
 
 
 class Strip(NamedTuple):
@@ -146,15 +148,41 @@ def cover(mask: np.ndarray, num_strips: int) -> tuple[Strip, ...]:
 class MaskedConvLayer(nn.Module):
     """Convolution, batch normalisation (unless ``norm`` is False), ReLU, then the weight 1 / count of valid inputs."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int, norm: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        padding: int,
+        norm: bool = True,
+        options: tuple[str, ...] = (),
+    ):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
         self.norm = nn.BatchNorm2d(out_channels) if norm else None
+        self.options = options
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the convolution does the normalisation as well: with running statistics it is a part of it."""
+        return "fold_norm" in self.options and self.norm is not None and not self.norm.training
+
+    def kernel(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias that are convolved with."""
+        weight, bias = self.conv.weight, self.conv.bias
+        if self.is_folded:
+            scale = upcast(self.norm.weight) * torch.rsqrt(upcast(self.norm.running_var) + self.norm.eps)
+            folded = (upcast(bias) - upcast(self.norm.running_mean)) * scale + upcast(self.norm.bias)
+            weight = (upcast(weight) * scale[:, None, None, None]).to(weight.dtype)
+            bias = folded.to(bias.dtype)
+        if "channels_last" in self.options:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return weight, bias
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor, normed: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The dense form: (B, C, side, side) -> (B, C', side', side')."""
-        x = self.conv(x)
-        x = x if self.norm is None else self.norm(x)
+        x = F.conv2d(x, *self.kernel(), padding=self.conv.padding)
+        x = x if self.norm is None or self.is_folded else self.norm(x)
         if normed is not None:
             normed.append(x)
         return x.relu() * weight
@@ -166,13 +194,13 @@ class MaskedConvLayer(nn.Module):
             weight: (side, side), or (B, 1, side, side) one of each row.
         """
         reach = self.conv.kernel_size[0] - 1
-        parts = []
+        kernel, parts = self.kernel(), []
         for top, bottom, left, right in strips:
             window = x[:, :, top : bottom + reach, left : right + reach]
-            parts.append(F.conv2d(window, self.conv.weight, self.conv.bias))
+            parts.append(F.conv2d(window, *kernel))
         if self.norm is not None and self.norm.training:
             parts = self._normalise(parts, x.shape[0] * weight.numel())
-        elif self.norm is not None:
+        elif self.norm is not None and not self.is_folded:
             parts = [self.norm(part) for part in parts]
         side = weight.shape[-1]
         rows, filled = [], 0
@@ -217,6 +245,9 @@ class MaskedMapConv(ComputedBuffers):
     Args:
         norm: batch normalisation in each layer (MMN), or none (2D-TAN, CLEAR).
         interior: only the :func:`interior_cells` of the grid are valid.
+        options: of ``MAP_OPTIONS``. ``"channels_last"``: that layout of memory; ``"fold_norm"``: outside training the
+            normalisation is a part of the convolution (equal to rounding); ``"bfloat16"``: convolutions in bfloat16
+            (three decimal digits), where the processor has instructions for it.
     """
 
     float32_weights = False  # whether 1 / count is rounded to float32 in a float64 model too, as CLEAR's code has it
@@ -231,8 +262,12 @@ class MaskedMapConv(ComputedBuffers):
         implementation: str = "strips",
         norm: bool = True,
         interior: bool = False,
+        options: tuple[str, ...] = (),
     ):
         super().__init__()
+        unknown = sorted(set(options) - set(MAP_OPTIONS))
+        if unknown:
+            raise ModelError(f"Unknown options {unknown} of the map; known are {', '.join(MAP_OPTIONS)}.")
         if num_layers < 1 or (kernel_size - 1) * num_layers % 2:
             raise ModelError(
                 f"kernel_size={kernel_size} and num_layers={num_layers} do not keep the size of the map: "
@@ -242,9 +277,12 @@ class MaskedMapConv(ComputedBuffers):
         self.padding = (kernel_size - 1) * num_layers // 2
         self.kernel_size = kernel_size
         self.has_norm = norm
+        self.options = tuple(options)
         self.geometry = map_geometry(grid.num_clips, grid.pooling_counts, kernel_size, num_layers, interior=interior)
         self.layers = nn.ModuleList(
-            MaskedConvLayer(channels if k else in_channels, channels, kernel_size, 0 if k else self.padding, norm)
+            MaskedConvLayer(
+                channels if k else in_channels, channels, kernel_size, 0 if k else self.padding, norm, self.options
+            )
             for k in range(num_layers)
         )
         self.register_computed_buffers()
@@ -274,9 +312,12 @@ class MaskedMapConv(ComputedBuffers):
 
     def forward_dense(self, x: torch.Tensor, normed: list[torch.Tensor] | None = None) -> torch.Tensor:
         """(B, C, N, N) map -> (B, C', N, N), every position computed."""
-        for layer, weight in zip(self.layers, self.masked_weights(x.dtype), strict=True):
-            x = layer(x, weight, normed)
-        return x
+        dtype = x.dtype
+        with self._computing(x):
+            x = self._laid_out(x)
+            for layer, weight in zip(self.layers, self.masked_weights(dtype), strict=True):
+                x = layer(x, weight, normed)
+        return x.to(dtype)
 
     def forward_strips(self, padded: torch.Tensor) -> torch.Tensor:
         """(B, C, N + 2 padding, N + 2 padding) map -> (B, C', N, N), right at the valid cells."""
@@ -303,6 +344,16 @@ class MaskedMapConv(ComputedBuffers):
         return self._run_strips(padded, weights, strips)
 
     def _run_strips(self, x, weights, strips) -> torch.Tensor:
-        for layer, weight, covering in zip(self.layers, weights, strips, strict=True):
-            x = layer.forward_strips(x, weight, covering)
-        return x
+        dtype = x.dtype
+        with self._computing(x):
+            x = self._laid_out(x)
+            for layer, weight, covering in zip(self.layers, weights, strips, strict=True):
+                x = layer.forward_strips(x, weight, covering)
+        return x.to(dtype)
+
+    def _computing(self, x: torch.Tensor):
+        half = "bfloat16" in self.options
+        return torch.autocast(x.device.type, torch.bfloat16) if half else contextlib.nullcontext()
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if "channels_last" in self.options else x

@@ -21,6 +21,8 @@ class MMNConfig(VideoGroundingConfig):
         conv_kernel_size, num_conv_layers: the stack of masked convolutions over the map.
         map_convolution: ``"strips"`` skips positions of the map that cannot matter, ``"dense"`` is the published form;
             equal results.
+        map_options: ``"channels_last"``, ``"fold_norm"`` and ``"bfloat16"`` of :class:`MaskedMapConv`, for speed on
+            other machines than ours.
         query_encoder: ``"mean"`` over token states (published, with a Transformer) or a bidirectional ``"lstm"``
             before it; None = ``"lstm"`` for word vectors, else ``"mean"``.
         min_iou, max_iou: the target of a cell is its IoU scaled from this range to 0..1.
@@ -50,6 +52,7 @@ class MMNConfig(VideoGroundingConfig):
     conv_kernel_size: int = 5
     num_conv_layers: int = 8
     map_convolution: Literal["strips", "dense"] = "strips"
+    map_options: list[str] | tuple[str, ...] = ()
     query_encoder: Literal["mean", "lstm"] | None = None
     min_iou: float | int = 0.5
     max_iou: float | int = 1.0

@@ -110,6 +110,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             config.conv_kernel_size,
             config.num_conv_layers,
             config.map_convolution,
+            options=tuple(config.map_options),
         )
         self.moment_contrastive = nn.Linear(config.conv_hidden_size, config.joint_size)
         self.moment_iou = nn.Linear(config.conv_hidden_size, config.joint_size)

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from hf_vtg.errors import HFVTGError
-from hf_vtg.moments import generalized_iou, pairwise_iou, temporal_iou, temporal_nms, to_fractions, to_seconds
+from hf_vtg.moments import (
+    clip_moments,
+    generalized_iou,
+    pairwise_iou,
+    temporal_iou,
+    temporal_nms,
+    to_fractions,
+    to_seconds,
+)
 
 
 def greedy(moments: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
@@ -162,3 +170,10 @@ def test_seconds_and_fractions():
     for bad in (0.0, -1.0, float("nan"), float("inf"), [1.0, 2.0, 3.0]):
         with pytest.raises(HFVTGError):
             to_fractions(seconds, bad)
+
+
+def test_moments_are_cut_to_their_video():
+    moments = np.array([[[-1.0, 4.0], [2.0, 9.5]], [[0.0, 3.0], [2.5, 12.0]]])
+    expected = [[[0.0, 4.0], [2.0, 8.0]], [[0.0, 3.0], [2.5, 9.3]]]
+    assert clip_moments(moments, np.array([8.0, 9.3])).tolist() == expected
+    assert clip_moments(torch.tensor(moments), torch.tensor([8.0, 9.3], dtype=torch.float64)).tolist() == expected

@@ -10,6 +10,7 @@ from hf_vtg.models.mmn import conversion_mmn
 from hf_vtg.parity import Mutation, ParityError, check_folder, main, plan_mutations
 from hf_vtg.parity.comparing import COMPARED, EXCEPTED, FAILED, Report, build_mask, elementwise, number
 from hf_vtg.parity.curve import field_bounds
+from hf_vtg.parity.decoding import report_longer_lists
 from hf_vtg.parity.gradients import statistics_rows
 from hf_vtg.parity.manifest import GoldenFolder, find_entry, leaves, match, substitute
 from hf_vtg.parity.method import load_method, one_sample, override_targets
@@ -374,6 +375,21 @@ def test_a_masked_cell_is_not_compared(toy):
 
     edit_tensors(toy / "outputs.safetensors", change)
     assert failed_names(check_folder(toy)) == []
+
+
+def test_losses_are_computed_under_the_overrides_that_the_method_names(toy, monkeypatch):
+    named = {"loss_sent": {"intra_video_mask": "exclude"}}
+    monkeypatch.setattr(conversion_mmn, "GOLDEN_LOSS_OVERRIDES", named, raising=False)
+    assert failed_names(check_folder(toy)) == ["losses.json:eval.loss_sent"]
+
+
+def test_a_list_with_a_row_more_than_the_stored_one_is_wrong():
+    stored = {"d.0.kept.0.0": 1.0, "d.0.kept.0.1": 2.0, "d.0.n": 1}
+    report = Report("title")
+    report_longer_lists(report, "f", stored, {**stored, "d.0.other.0.0": 1.0, "d.0.extra": 3})
+    assert not report.failures()
+    report_longer_lists(report, "f", stored, {**stored, "d.0.kept.1.0": 3.0})
+    assert failed_names(report) == ["f:d.0.kept.1.0"]
 
 
 @pytest.mark.parametrize(

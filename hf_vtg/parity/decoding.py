@@ -84,11 +84,11 @@ def check_decoding(session: Session, report: Report) -> None:
                 continue
             if id(entry) not in ours:
                 ours[id(entry)] = _decode_entry(session, entry)
-                _report_longer_lists(report, file, stored, ours[id(entry)])
+                report_longer_lists(report, file, stored, ours[id(entry)])
             _compare(report, entry, f"{file}:{name}", ours[id(entry)].get(name), value)
 
 
-def _report_longer_lists(report: Report, file: str, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def report_longer_lists(report: Report, file: str, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """A list of ours with more rows than the stored one agrees in every stored row, and is wrong."""
     lists = {match[1] for name in stored if (match := ROW.match(name))}
     for name in ours:

@@ -79,6 +79,7 @@ def test_wrong_sizes_are_refused():
         ({"hidden_size": 30}, "hidden_size=30"),
         ({"frame_size": 10, "num_local_attention_heads": 4}, "frame_size=10"),
         ({"anchor_widths": ()}, "anchor_widths"),
+        ({"num_blocks": 0}, "num_blocks=0"),
         ({"project_features": False, "feature_dim": 7}, "feature_dim=7"),
     ):
         with pytest.raises(StrictDataclassClassValidationError, match=name):

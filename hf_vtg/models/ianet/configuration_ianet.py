@@ -202,6 +202,12 @@ class IANetConfig(VideoGroundingConfig):
                 f"{self.num_local_attention_heads}."
             )
 
+    def validate_counts(self):
+        """There must be a block, a clip and a word."""
+        for name in ("num_blocks", "num_clips", "max_words", "attention_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+
     def validate_projection(self):
         """Features that are not projected must have the encoder's width."""
         if self.project_features is False and self.feature_dim != self.frame_size:

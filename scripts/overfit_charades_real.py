@@ -67,7 +67,6 @@ SETTINGS: dict[str, Setting] = {
             "feature_dim": 768,
             "hidden_size": 128,
             "head_hidden_size": 128,
-            "clip_stride": 1,
             "encoder_dropout": 0.0,
             "disentangle_dropout": 0.0,
         },

@@ -33,6 +33,7 @@ class TestHiSA(VideoGroundingModelTester):
         "hidden_size": 6,
         "head_hidden_size": 7,
         "query_lstm_bias": True,
+        "clip_stride": 3,
         "num_candidates": 40,
     }
     zero_gradients = ("attention.score.bias", "start_head.2.bias", "end_head.2.bias", "inside_head.2.bias")

@@ -16,7 +16,7 @@ OFFICIAL_TEXT: dict[str, dict[str, Any]] = {
 
 @strict
 class HiSAConfig(VideoGroundingConfig):
-    """Configuration of :class:`HiSAForVideoGrounding`; the defaults are those of Charades-STA.
+    """Configuration of :class:`HiSAForVideoGrounding`; the defaults are those of Charades-STA, but for its stride.
 
     Args:
         hidden_size: width of the video, query and localisation LSTM, per direction; clips and words are twice as wide.
@@ -37,7 +37,7 @@ class HiSAConfig(VideoGroundingConfig):
             losses. False: as published, a video's answer depends on the longest of its batch. None = by ``variant``.
         inside_divisor: of the inside loss over e - s + 1 clips: ``"span"`` = e - s (published), or ``"clips"``.
         target_rule: last clip of a moment: ``"floor"`` (Charades-STA) or ``"ceil"`` of its end (the other two).
-        clip_stride: every ``clip_stride``-th row of the features is a clip.
+        clip_stride: every ``clip_stride``-th row of the features is a clip (Charades-STA: 3).
         num_candidates: best pairs of start and end clip that are returned.
         attention_elements: most elements of the clips x words tensor held at once.
     """
@@ -63,19 +63,14 @@ class HiSAConfig(VideoGroundingConfig):
     pad_invariant: bool | None = None
     inside_divisor: Literal["span", "clips"] = "span"
     target_rule: Literal["floor", "ceil"] = "floor"
-    clip_stride: int = 3
+    clip_stride: int = 1
     num_candidates: int = 512
     attention_elements: int = 2**24
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "charades_sta": {},
-        "activitynet_captions": {
-            "feature_dim": 500,
-            "query_lstm_bias": True,
-            "target_rule": "ceil",
-            "clip_stride": 1,
-        },
-        "tacos": {"query_lstm_bias": True, "target_rule": "ceil", "clip_stride": 1},
+        "charades_sta": {"clip_stride": 3},
+        "activitynet_captions": {"feature_dim": 500, "query_lstm_bias": True, "target_rule": "ceil"},
+        "tacos": {"query_lstm_bias": True, "target_rule": "ceil"},
     }
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {
         "charades_sta": {"resampling": "stride", "stride": 3, "nms_threshold": 0.5, "max_words": 30},

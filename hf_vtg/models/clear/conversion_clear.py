@@ -47,29 +47,32 @@ GOLDEN_LOSS_OVERRIDES = {
     "coarse_pair_mean_exclusive": {"pairs_only": True, "coarse_reduction": "mean", "tick_convention": "exclusive"},
 }
 
-FIELDS = {
-    "video_dim": "feature_dim",
-    **{
-        name: name
-        for name in (
-            "num_pre_clips",
-            "num_clips",
-            "pooling_counts",
-            "tcn_channels",
-            "tcn_kernel",
-            "window_kernels",
-            "window_strides",
-            "coarse_dim",
-            "coarse_query_hidden",
-            "fine_hidden",
-            "fine_query_hidden",
-            "query_layers",
-            "predictor_kernel",
-            "predictor_layers",
-        )
-    },
-}
-OPTIONAL_FIELDS = ("tcn_dropout", "coarse_scale", "min_iou", "max_iou", "query_bidirectional")
+# Sizes that an official configuration must tell; the published scripts have them as literals.
+SIZES = (
+    "num_pre_clips",
+    "num_clips",
+    "pooling_counts",
+    "tcn_channels",
+    "tcn_kernel",
+    "window_kernels",
+    "window_strides",
+    "coarse_dim",
+    "coarse_query_hidden",
+    "fine_hidden",
+    "fine_query_hidden",
+    "query_layers",
+    "predictor_kernel",
+    "predictor_layers",
+)
+OPTIONAL_FIELDS = (
+    "tcn_dropout",
+    "coarse_scale",
+    "min_iou",
+    "max_iou",
+    "query_bidirectional",
+    "prune_mu",
+    "prune_alpha",
+)
 
 
 def rename_official(name: str) -> str | None:
@@ -91,11 +94,11 @@ def config_from_official(official: Mapping[str, Any], variant: str = "official",
     Raises:
         ModelError: for a configuration that lacks a size.
     """
-    lacking = [name for name in ("query_dim", *FIELDS) if name not in official]
+    lacking = [name for name in ("video_dim", "query_dim", *SIZES) if name not in official]
     if lacking:
         raise ModelError(f"The official CLEAR configuration lacks {', '.join(lacking)}. Give the sizes of the model.")
-    fields = {own: official[name] for name, own in FIELDS.items()}
-    fields |= {name: official[name] for name in OPTIONAL_FIELDS if name in official}
+    known = [*SIZES, *(name for name in OPTIONAL_FIELDS if name in official)]
+    fields = {"feature_dim": official["video_dim"], **{name: official[name] for name in known}}
     fields |= CLEARConfig.variant_overrides.get(variant, {})
     text = WordVectorConfig(hidden_size=official["query_dim"])
     return CLEARConfig(**{"text_config": text, "variant": variant, **fields, **overrides})

@@ -15,6 +15,7 @@ from .models.dual_encoders import (
     MetaClip2ForVideoGrounding,
     Siglip2ForVideoGrounding,
     SiglipForVideoGrounding,
+    VisionTextDualEncoderForVideoGrounding,
 )
 from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
@@ -40,6 +41,7 @@ ADAPTERS = (
     Siglip2ForVideoGrounding,
     MetaClip2ForVideoGrounding,
     ChineseCLIPForVideoGrounding,
+    VisionTextDualEncoderForVideoGrounding,
 )
 
 

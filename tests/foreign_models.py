@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    BertConfig,
+    BertModel,
     ChineseCLIPConfig,
     ChineseCLIPModel,
     CLIPConfig,
@@ -28,6 +30,12 @@ from transformers import (
     TvpForVideoGrounding,
     TvpImageProcessorPil,
     TvpProcessor,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    VisionTextDualEncoderProcessor,
+    ViTConfig,
+    ViTImageProcessorPil,
+    ViTModel,
 )
 
 from .model_tester import WORDS
@@ -81,6 +89,17 @@ def _chinese_clip():
     return ChineseCLIPModel(config), CLIPProcessor(image, word_tokenizer())
 
 
+def _vision_text():
+    vision = ViTModel(ViTConfig(**VISION))
+    text = BertModel(BertConfig(vocab_size=40, **SMALL))
+    model = VisionTextDualEncoderModel(
+        VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, text.config, projection_dim=12),
+        vision_model=vision,
+        text_model=text,
+    )
+    return model, VisionTextDualEncoderProcessor(ViTImageProcessorPil(size=SIZE), word_tokenizer())
+
+
 def _siglip():
     text = {**SMALL, "vocab_size": 40, "max_position_embeddings": 16, "pad_token_id": 1, "projection_size": 16}
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=VISION))
@@ -117,6 +136,7 @@ BUILDERS = {
     "siglip2": _siglip2,
     "metaclip_2": _metaclip2,
     "chinese_clip": _chinese_clip,
+    "vision_text": _vision_text,
     "tvp": _tvp,
 }
 

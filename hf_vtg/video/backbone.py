@@ -210,6 +210,7 @@ def _clip_length(config: Any) -> int | None:
 
 
 def _frames_are_channels(config: Any) -> bool:
+    config = getattr(config, "vision_config", config)
     frames = getattr(config, "num_frames", None)
     return isinstance(frames, int) and getattr(config, "num_channels", None) == 3 * frames
 

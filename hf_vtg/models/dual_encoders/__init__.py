@@ -7,6 +7,7 @@ from .modeling_dual_encoders import (
     MetaClip2ForVideoGrounding,
     Siglip2ForVideoGrounding,
     SiglipForVideoGrounding,
+    VisionTextDualEncoderForVideoGrounding,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "MetaClip2ForVideoGrounding",
     "Siglip2ForVideoGrounding",
     "SiglipForVideoGrounding",
+    "VisionTextDualEncoderForVideoGrounding",
 ]

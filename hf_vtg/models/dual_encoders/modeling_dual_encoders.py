@@ -5,12 +5,20 @@ compared with every segment of a multi-scale grid (contrast.py). Each class is t
 steps, so that its checkpoints load unchanged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.nn import functional as F
-from transformers import ChineseCLIPModel, CLIPModel, MetaClip2Model, Siglip2Model, SiglipModel
+from transformers import (
+    ChineseCLIPModel,
+    CLIPModel,
+    MetaClip2Model,
+    Siglip2Model,
+    SiglipModel,
+    VisionTextDualEncoderModel,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from ...errors import ModelError
@@ -140,6 +148,7 @@ class DualEncoderGrounding(GroundingSteps):
 
     def make_video_encoder(self, processor: Any, spec: FeatureSpec, cache: FeatureCache | None) -> VideoEncoder:
         """The encoder of video files that uses this very model."""
+        spec = replace(spec, backbone=self.config.name_or_path, revision=getattr(self.config, "_commit_hash", None))
         return VideoEncoder(spec, device=self.device, dtype=self.dtype, cache=cache, model=self)
 
 
@@ -185,6 +194,20 @@ class MetaClip2ForVideoGrounding(DualEncoderGrounding, MetaClip2Model):
 
 class ChineseCLIPForVideoGrounding(DualEncoderGrounding, ChineseCLIPModel):
     """Chinese-CLIP, zero-shot."""
+
+
+class VisionTextDualEncoderForVideoGrounding(DualEncoderGrounding, VisionTextDualEncoderModel):
+    """Any vision and any text model of transformers that were joined by projections, zero-shot.
+
+    The last map of a convolutional vision model, which transformers' own class cannot project, is reduced to its
+    maximum over the places.
+    """
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        output = self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)
+        hidden = output.last_hidden_state
+        pooled = hidden.amax((2, 3)) if hidden.dim() == 4 else output.pooler_output
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=self.visual_projection(pooled))
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

@@ -136,17 +136,22 @@ class WordVectors:
         return self.vectors.shape[1]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, vocabulary: Iterable[str] | None = None) -> "WordVectors":
+    def load(
+        cls, path: str | os.PathLike, vocabulary: Iterable[str] | None = None, unknown_row: int | None = None
+    ) -> "WordVectors":
         """From whatever ``path`` is: GloVe or word2vec text (.gz too), .npz, or a folder of words and vectors.
 
         Args:
             vocabulary: words to keep; None = all.
+            unknown_row: of a text file; see :meth:`from_glove`.
         """
         path = Path(path)
         if not path.exists():
             raise HFVTGError(f"No word vectors at {path}. Give a GloVe text file, a .npz, or a folder of both parts.")
         if not path.is_dir() and path.suffix != ".npz":
-            return cls.from_glove(path, vocabulary)
+            return cls.from_glove(path, vocabulary, unknown_row=unknown_row)
+        if unknown_row is not None:
+            raise HFVTGError(f"unknown_row={unknown_row} counts the lines of a GloVe text file, which {path} is not.")
         table = cls.from_folder(path) if path.is_dir() else cls.from_npz(path)
         return table if vocabulary is None else table.restricted_to(vocabulary)
 

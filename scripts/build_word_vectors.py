@@ -26,12 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", help="of the annotations")
     parser.add_argument("--words", type=Path, help="file with a word a line")
     parser.add_argument("--out", type=Path, required=True, help=".npz")
+    parser.add_argument("--unknown_row", type=int, help="row of GLOVE, a text file, that unknown words get (HiSA)")
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument("--extend", type=Path, metavar="TABLE", help="keep the words of this table and add to them")
     tables.add_argument("--against", type=Path, metavar="TABLE", help="refuse vectors of another family than these")
     options = parser.parse_args(arguments)
     if options.benchmark is None and options.words is None:
         parser.error("say whose words: --benchmark with --data_dir, or --words")
+    if options.unknown_row is not None and options.extend is not None:
+        parser.error("--unknown_row belongs to a new table; the one of --extend has its own vector of unknown words")
     try:
         run(options)
     except (HFVTGError, OSError) as error:
@@ -53,7 +56,8 @@ def run(options) -> None:
     existing = options.extend or options.against
     older = None if existing is None else WordVectors.load(existing)
     # Words of the older table are read too: by them the families are compared.
-    vectors = WordVectors.load(options.glove, [*wanted, *(older.words if older is not None else ())])
+    words = [*wanted, *(older.words if older is not None else ())]
+    vectors = WordVectors.load(options.glove, words, options.unknown_row)
     if options.extend is not None:
         table = older.extended_by(vectors, options.glove)
     else:

@@ -41,6 +41,19 @@ def test_the_words_of_a_benchmark_are_kept(tmp_path, capsys):
     assert "whitespace: 1 words known, 3 unknown" in printed
 
 
+def test_a_row_can_stand_for_unknown_words(tmp_path, capsys):
+    """As HiSA's loaders do, whether or not the row's word is wanted."""
+    glove = write_glove(tmp_path / "glove.txt", WORDS)
+    (tmp_path / "words.txt").write_text("word1\nword2\n")
+    words, out = ["--words", tmp_path / "words.txt"], tmp_path / "table.npz"
+    assert build(glove, *words, "--out", out, "--unknown_row", 7) == 0
+    table, whole = WordVectors.load(out), WordVectors.load(glove)
+    assert table.words == ["word1", "word2"]
+    assert np.allclose(table.table()[1], whole.vectors[whole.words.index("word7")])
+    assert build(out, *words, "--out", tmp_path / "again.npz", "--unknown_row", 1) == 2
+    assert "counts the lines of a GloVe text file" in capsys.readouterr().err
+
+
 def test_families_are_not_mixed(tmp_path, capsys):
     first = write_glove(tmp_path / "first.txt", WORDS)
     other = write_glove(tmp_path / "other.txt", [*WORDS, "new"], seed=1)

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from ...errors import ModelError
+from ...layers.text import restore_sentences
 from ...metrics import grounding_metrics
 from ...moments import temporal_iou
 from ..conversion import load_official_weights
@@ -142,6 +143,9 @@ def golden_outputs(
     """
     text, segments = output.text_state, output.segments
     tensors = dict(output.intermediates)
+    tensors |= {
+        name: restore_sentences(tensors[name], text.sentence_mask) for name in ("word_lstm", "z") if name in tensors
+    }
     tensors |= {"F_V": output.video_state.clips, "F_W": text.words, "pred_moments": output.moments.squeeze(2)}
     tensors |= {"T": segments.final, "T_S": segments.sentence, "T_P": segments.paragraph, "T_W": segments.word}
     maps = {"A_W": output.word_similarity, "A_S": output.sentence_similarity, "A_P": output.paragraph_similarity}

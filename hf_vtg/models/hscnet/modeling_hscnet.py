@@ -130,25 +130,30 @@ class HSCNetDecoder(nn.Module):
         trace: dict[str, torch.Tensor],
     ) -> HSCNetSegments:
         """Semantics of the levels that are decoded: (B, N, D) words, (B, S, D) sentences, (B, 1, D) paragraph."""
-        segments = HSCNetSegments()
+        paragraph_segment = None
         if self.paragraph_head is not None:
-            segments.paragraph = self.paragraph_head(paragraph)
+            paragraph_segment = self.paragraph_head(paragraph)
             sentences = torch.cat([sentences, paragraph.expand_as(sentences)], dim=-1)
         mask = text.sentence_mask
         decoded = trace["g_SP"] = self.sentence_lstm(sentences, _visible(mask))
-        segments.sentence = segments.final = self.sentence_head(decoded)
+        sentence_segments = self.sentence_head(decoded)
         if self.word_lstm is None:
-            return segments
+            return HSCNetSegments(final=sentence_segments, sentence=sentence_segments, paragraph=paragraph_segment)
         decoded, slots, index = decoded[mask], text.slot_mask[mask], text.slot_index[mask]
         video = mask.nonzero()[:, :1]
         per_sentence = torch.cat([words[video, index], decoded.unsqueeze(1).expand(-1, slots.shape[1], -1)], dim=-1)
-        word_states = self.word_lstm(per_sentence.masked_fill(~slots.unsqueeze(-1), 0), slots)
+        # A sentence without words has one slot of zeros: there is no LSTM and no attention over nothing.
+        visible = _visible(slots, first_only=True)
+        word_states = self.word_lstm(per_sentence.masked_fill(~slots.unsqueeze(-1), 0), visible)
         word_segments = self.word_head(word_states).masked_fill(~slots.unsqueeze(-1), 0)
-        semantics = self.word_attention(decoded.unsqueeze(1), word_states, slots).squeeze(1)
-        segments.final = restore_sentences(self.final_head(torch.cat([semantics, decoded], dim=-1)), mask)
-        segments.word = restore_sentences(word_segments, mask)
-        trace |= {"word_lstm": restore_sentences(word_states, mask), "z": restore_sentences(semantics, mask)}
-        return segments
+        semantics = self.word_attention(decoded.unsqueeze(1), word_states, visible).squeeze(1)
+        trace |= {"word_lstm": word_states, "z": semantics}
+        return HSCNetSegments(
+            final=restore_sentences(self.final_head(torch.cat([semantics, decoded], dim=-1)), mask),
+            sentence=sentence_segments,
+            paragraph=paragraph_segment,
+            word=restore_sentences(word_segments, mask),
+        )
 
 
 class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
@@ -206,8 +211,6 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         if video_mask is None:
             video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
         video_mask = video_mask.bool()
-        if not video_mask.any(1).all():
-            raise ModelError("A video of the batch has no clip: its video_mask is all False. Leave it out.")
         # Whatever stands in the padding, 0 * it must be 0.
         clips = self.video_projection(video_features.masked_fill(~video_mask.unsqueeze(-1), 0))
         clips = clips + sinusoidal_positions(*clips.shape[1:], clips)
@@ -236,11 +239,10 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         words, layout = pack_words(states, attention_mask, sentence_mask)
         words = self.word_projection(words)
         words = words + sinusoidal_positions(*words.shape[1:], words)
-        visible = _visible(layout.word_mask)
+        visible = _visible(layout["word_mask"])
         for layer in self.word_encoder:
             words = layer(words, visible)
-        layout.words = words
-        return layout
+        return HSCNetTextState(words=words, **layout)
 
     def ground(
         self, video_state: HSCNetVideoState, text_state: HSCNetTextState, output_intermediates: bool = False
@@ -342,30 +344,37 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         has_sentence = mask.any(1)
 
         def localisation(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return localisation_terms(found, wanted, config.l1_weight, config.giou_weight).mean()
+            return _mean(localisation_terms(found, wanted, config.l1_weight, config.giou_weight))
 
         losses = {}
         if config.aligns("W"):
             video, word = text.word_mask.nonzero(as_tuple=True)
             sets = own_clips[video, text.sentence_ids[video, word]]
-            losses["align_word"] = alignment_terms(output.word_similarity[video, word], sets, clip_mask[video]).mean()
+            losses["align_word"] = _mean(alignment_terms(output.word_similarity[video, word], sets, clip_mask[video]))
         if config.aligns("S"):
             clips = clip_mask.unsqueeze(1).expand_as(own_clips)[mask]
-            losses["align_sentence"] = alignment_terms(output.sentence_similarity[mask], own_clips[mask], clips).mean()
+            losses["align_sentence"] = _mean(alignment_terms(output.sentence_similarity[mask], own_clips[mask], clips))
         if config.aligns("P"):
             rows = output.paragraph_similarity[has_sentence, 0], targets["paragraph_clips"][has_sentence, 0]
-            losses["align_paragraph"] = alignment_terms(*rows, clip_mask[has_sentence]).mean()
+            losses["align_paragraph"] = _mean(alignment_terms(*rows, clip_mask[has_sentence]))
         if config.decodes("P"):
             losses["paragraph"] = localisation(segments.paragraph[has_sentence], targets["paragraph"][has_sentence])
         if config.decodes("W"):
             losses["sentence"] = localisation(segments.sentence[mask], moments)
             slots, words = text.slot_mask[mask], segments.word[mask]
-            losses["union"] = localisation(hulls(words, slots), moments)
-            losses["subset"] = excess_terms(words, moments.unsqueeze(1))[slots].mean()
+            spoken = slots.any(-1)
+            losses["union"] = localisation(hulls(words[spoken], slots[spoken]), moments[spoken])
+            losses["subset"] = _mean(excess_terms(words, moments.unsqueeze(1))[slots])
         losses["grounding"] = localisation(segments.final[mask], moments)
         return losses
 
 
-def _visible(mask: torch.Tensor) -> torch.Tensor:
-    """The mask, but a row without any entry sees all: attention over nothing is NaN."""
-    return mask | ~mask.any(1, keepdim=True)
+def _visible(mask: torch.Tensor, first_only: bool = False) -> torch.Tensor:
+    """The mask, but a row without any entry sees all, or the first: attention over nothing is NaN."""
+    shown = torch.arange(mask.shape[1], device=mask.device) < 1 if first_only else torch.ones_like(mask)
+    return mask | (shown & ~mask.any(1, keepdim=True))
+
+
+def _mean(terms: torch.Tensor) -> torch.Tensor:
+    """The mean, 0 of nothing."""
+    return terms.sum() / max(terms.numel(), 1)

@@ -37,8 +37,9 @@ class HSCNetTextState(ModelOutput):
 
 def pack_words(
     states: torch.Tensor, attention_mask: torch.Tensor, sentence_mask: torch.Tensor
-) -> tuple[torch.Tensor, HSCNetTextState]:
-    """(B, S, L, E) token states -> (B, N, E) words without the gaps between sentences, and where they come from."""
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """(B, S, L, E) token states -> (B, N, E) words without the gaps between sentences, and the other fields of
+    :class:`HSCNetTextState`."""
     tokens = attention_mask.bool() & sentence_mask.unsqueeze(-1)
     flat = tokens.flatten(1)
     per_sentence = tokens.sum(-1)
@@ -49,13 +50,13 @@ def pack_words(
     first = (per_sentence.cumsum(1) - per_sentence).unsqueeze(-1)
     source = flat.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
     mask = torch.arange(longest, device=flat.device) < counts
-    layout = HSCNetTextState(
-        word_mask=mask,
-        sentence_ids=(source // tokens.shape[-1]).masked_fill(~mask, -1),
-        word_counts=per_sentence,
-        sentence_mask=sentence_mask,
-        slot_mask=slots < per_sentence.unsqueeze(-1),
-        slot_index=(first + slots).clamp(max=longest - 1),
-    )
+    layout = {
+        "word_mask": mask,
+        "sentence_ids": (source // tokens.shape[-1]).masked_fill(~mask, -1),
+        "word_counts": per_sentence,
+        "sentence_mask": sentence_mask,
+        "slot_mask": slots < per_sentence.unsqueeze(-1),
+        "slot_index": (first + slots).clamp(max=longest - 1),
+    }
     words = states.flatten(1, 2).gather(1, source.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
     return words.masked_fill(~mask.unsqueeze(-1), 0), layout

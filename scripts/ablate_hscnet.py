@@ -23,6 +23,7 @@ from typing import Any
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
 from hf_vtg.cache import atomic_path
+from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.shapes_assets import JoinedStores
 from hf_vtg.training.shapes_grounding import load_rows, method_setting, predict, train_grounding
@@ -58,8 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help=f"{list(ROWS)}"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
-    parser.add_argument("--recipe", action="append", default=[], metavar="NAME=VALUE", help="of the recipe")
+    parser.add_argument(
+        "--set", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="of the configuration"
+    )
+    parser.add_argument(
+        "--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="of the recipe"
+    )
     options = parser.parse_args(arguments)
     try:
         stores = {
@@ -82,10 +87,10 @@ def run(options: argparse.Namespace, stores: Mapping[str, FeatureStore], row: st
     file = options.out / f"{name}.json"
     if file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
-    recipe = method_setting("hscnet").recipe.replace(seed=seed, **assignments(options.recipe))
+    recipe = method_setting("hscnet").recipe.replace(seed=seed, **dict(options.recipe))
     if row == "sentences alone":
         recipe = recipe.replace(per_device_batch_size=recipe.per_device_batch_size * SENTENCES_PER_ROW)
-    changes = {**assignments(options.set), **ROWS[row]}
+    changes = {**dict(options.set), **ROWS[row]}
     started = time.monotonic()
     trainer = train_grounding(
         JoinedStores([stores["train"], stores["validation"]]), options.out / name, "hscnet", recipe=recipe, **changes
@@ -125,18 +130,6 @@ def measure(model, processor, store: FeatureStore, only_alone: bool) -> dict[str
 def cell(values: list[float]) -> str:
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.mean(values):>14.2f} +- {spread:4.2f}"
-
-
-def assignments(texts: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts, values as JSON where they are."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
 from hf_vtg.cache import atomic_path
+from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.metrics import constant_moment_baseline
 from hf_vtg.training.shapes_assets import JoinedStores
@@ -35,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blind", choices=("query", "video"))
     parser.add_argument("--label", help="name of a run with changed settings")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--recipe", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--set", action="append", type=assignment, default=[], metavar="NAME=VALUE")
+    parser.add_argument("--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     try:
         return run(options)
@@ -56,8 +57,8 @@ def run(options) -> int:
         split: FeatureStore(options.features / f"{split}_0_all.safetensors")
         for split in ("train", "validation", "test")
     }
-    recipe = setting.recipe.replace(seed=options.seed, **_pairs(options.recipe))
-    changes = _pairs(options.set)
+    recipe = setting.recipe.replace(seed=options.seed, **dict(options.recipe))
+    changes = dict(options.set)
     joined = JoinedStores([stores["train"], stores["validation"]])
     started = time.monotonic()
     trainer = train_grounding(
@@ -94,17 +95,6 @@ def run(options) -> int:
     print(json.dumps({key: record[key] for key in ("metrics", "groups", "constant_moment")}, indent=2))
     print(f"{name}: {seconds:.0f} s")
     return 0
-
-
-def _pairs(items: list[str]) -> dict[str, object]:
-    pairs = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        try:
-            pairs[name] = json.loads(value)
-        except ValueError:
-            pairs[name] = value
-    return pairs
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
 from hf_vtg.cache import atomic_path
+from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.tokenization import WordVectors
 from hf_vtg.training import planted_grounding
@@ -28,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--method", required=True, choices=sorted(PLANTED_METHODS))
     parser.add_argument("--shuffled", action="store_true")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--recipe", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--set", action="append", type=assignment, default=[], metavar="NAME=VALUE")
+    parser.add_argument("--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     try:
         run(options)
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options) -> None:
-    recipe = planted_grounding.planted_setting(options.method).recipe.replace(**_pairs(options.recipe))
+    recipe = planted_grounding.planted_setting(options.method).recipe.replace(**dict(options.recipe))
     started, cpu = time.monotonic(), time.process_time()
     trainer, metrics = planted_grounding.learn(
-        options.method, options.data, options.out, options.shuffled, recipe, **_pairs(options.set)
+        options.method, options.data, options.out, options.shuffled, recipe, **dict(options.set)
     )
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     floor = planted_grounding.floor(options.data)
@@ -67,7 +68,7 @@ def run(options) -> None:
         "epochs": recipe.epochs,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "recipe": recipe.to_dict(),
-        "config_overrides": _pairs(options.set),
+        "config_overrides": dict(options.set),
     }
     with atomic_path(options.out.with_suffix(".json")) as path:
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -77,17 +78,6 @@ def run(options) -> None:
         f"{options.method}, {kind}: {name} {reached:.2f} of {metrics['num_queries']} queries; floor {floor[name]:.2f} "
         f"({reached - floor[name]:+.2f}), oracle {bound:.2f}; {seconds:.0f} s, {cpu:.0f} s of CPU"
     )
-
-
-def _pairs(items: list[str]) -> dict[str, object]:
-    pairs = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        try:
-            pairs[name] = json.loads(value)
-        except ValueError:
-            pairs[name] = value
-    return pairs
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ A predictor that never reads the query reaches 22 of 23 at IoU 0.5 and 19 at 0.7
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.run import RunArguments, run_training
 
@@ -97,8 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--method", required=True, choices=sorted(SETTINGS))
     parser.add_argument("--variant", default="default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
-    parser.add_argument("--recipe", action="append", default=[], metavar="NAME=VALUE", help="of the recipe")
+    parser.add_argument(
+        "--set", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="of the configuration"
+    )
+    parser.add_argument(
+        "--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="of the recipe"
+    )
     options = parser.parse_args(arguments)
     setting = SETTINGS[options.method]
     try:
@@ -123,8 +127,8 @@ def overfit(options: argparse.Namespace, setting: Setting, changes: Mapping[str,
             word_vectors=str(DATA / "text" / "glove840b_charades"),
             output_dir=folder,
             eval_split="train",
-            config_overrides={"feature_dim": 768, **setting.fields, **changes, **assignments(options.set)},
-            recipe_overrides={**recipe, **setting.recipe, **assignments(options.recipe), "seed": options.seed},
+            config_overrides={"feature_dim": 768, **setting.fields, **changes, **dict(options.set)},
+            recipe_overrides={**recipe, **setting.recipe, **dict(options.recipe), "seed": options.seed},
         )
         quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "use_cpu": True}
         start = time.perf_counter()
@@ -132,18 +136,6 @@ def overfit(options: argparse.Namespace, setting: Setting, changes: Mapping[str,
             run, {**quiet, "logging_strategy": "no", "disable_tqdm": True, "dataloader_num_workers": 0}
         )
         return results["metrics"], time.perf_counter() - start
-
-
-def assignments(texts: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts, values as JSON where they are."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found
 
 
 def report(name: str, metrics: Mapping[str, Any], seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 from ..errors import HFVTGError, ModelError
 from .extract import add_encoder_options, build_encoder
-from .parser import add_command, note, print_json
+from .parser import add_command, assignment, note, print_json
 
 EXAMPLES = """\
   hf-vtg train --recipe mmn/activitynet_captions --data_dir activitynet_captions/ \\
@@ -59,7 +58,7 @@ def add(commands: Any) -> None:
     text.add_argument("--text-model", help="id or folder of any Hugging Face text model")
     text.add_argument("--word-vectors", help="GloVe file, .npz, or folder")
     parser.add_argument(
-        "--set", action="append", type=_assignment, default=[], dest="config_overrides", metavar="FIELD=VALUE"
+        "--set", action="append", type=assignment, default=[], dest="config_overrides", metavar="FIELD=VALUE"
     )
     parser.add_argument("--allow-missing", action="store_true", help="train although videos have no features")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
@@ -132,19 +131,9 @@ def _features(options: Any, arguments: dict[str, Any]) -> str:
     return str(out)
 
 
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
-    try:
-        return name, json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
-        return name, value
-
-
 def _recipe_option(text: str) -> tuple[str, object]:
     """(field, value) of a change, or ("", name) of a recipe."""
-    return _assignment(text) if "=" in text else ("", text)
+    return assignment(text) if "=" in text else ("", text)
 
 
 def _chosen_recipe(fields: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,14 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
     ),
     "hisa": ShapesMethod(
         recipe=_recipe(
-            "hisa", optimizer="adam", epochs=16, learning_rate=1.5e-3, milestones=(10, 14), first_eval_epoch=8
+            "hisa",
+            optimizer="adam",
+            epochs=24,
+            learning_rate=2e-3,
+            per_device_batch_size=4,
+            milestones=(17, 21),
+            first_eval_epoch=6,
+            eval_epochs=3,
         ),
         fields={
             "hidden_size": 64,
@@ -71,7 +78,7 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
             "query_lstm_bias": True,
             "target_rule": "ceil",
             "clip_stride": 1,
-            "disentangle_dropout": 0.1,
+            "disentangle_dropout": 0.0,
             "encoder_dropout": 0.1,
             "reconstruction_weight": 5.0,
         },
@@ -82,7 +89,8 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
         fields={
             "num_clips": NUM_CLIPS,
             "frame_size": 128,
-            "hidden_size": 128,
+            "hidden_size": 96,
+            "num_blocks": 1,
             "dropout": 0.1,
             "anchor_widths": (4, 6, 9, 13, 18),
             "anchor_scale": 1.0,

@@ -62,15 +62,16 @@ SETTINGS: dict[str, Setting] = {
         recipe={"rows": "video", "learning_rate": 2e-3, "lr_factors": {"^coarse": 0.5}, "milestones": []},
     ),
     "hisa": Setting(
-        steps=160,
+        steps=110,
         fields={
             "feature_dim": 768,
             "hidden_size": 128,
             "head_hidden_size": 128,
+            "clip_stride": 2,
             "encoder_dropout": 0.0,
             "disentangle_dropout": 0.0,
         },
-        recipe={"rows": "video", "learning_rate": 1e-3, "schedule": "inverse_sqrt", "warmup_steps": 20},
+        recipe={"rows": "video", "learning_rate": 1e-3, "schedule": "inverse_sqrt", "warmup_steps": 15},
     ),
     "hscnet": Setting(
         steps=250,

@@ -173,9 +173,13 @@ class VideoGroundingFeatureExtractor(FeatureExtractionMixin):
 
     def _checked(self, video: Any, name: str) -> np.ndarray:
         if isinstance(video, torch.Tensor):
-            video = video.detach().float().cpu().numpy()
+            video = video.detach().cpu()
+            video = video.numpy() if video.is_complex() else video.float().numpy()
         try:
-            array = np.asarray(video, dtype=np.float32)
+            if np.iscomplexobj(video):
+                raise TypeError("they are complex")
+            with np.errstate(over="ignore"):
+                array = np.asarray(video, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise FeatureError(f"Features of {name} are no array of numbers: {error}.") from error
         if array.ndim != 2:

@@ -1,6 +1,7 @@
 """Features and sentences to the batch of the contract, and candidates back to moments in seconds."""
 
 import copy
+import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -242,18 +243,26 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             )
         labels = np.zeros((len(per_video), max(per_video), 2))
         for v, (rows, duration, count) in enumerate(zip(moments, durations, per_video, strict=True)):
-            rows = np.asarray(rows, dtype=np.float64)
-            if not (np.isfinite(duration) and duration > 0):
+            if not (isinstance(duration, numbers.Real) and np.isfinite(duration) and duration > 0):
                 raise AnnotationError(f"The duration of video {v} of the batch is {duration!r}: give its seconds.")
+            given, rows = rows, _as_moments(rows)
             if rows.shape != (count, 2) or not (np.isfinite(rows).all() and (rows[:, 0] <= rows[:, 1]).all()):
                 raise AnnotationError(
-                    f"Moments of video {v} of the batch are {rows.tolist()}: (start, end) with start <= end was "
-                    f"expected for each of its {count} sentences."
+                    f"Moments of video {v} of the batch are {given!r}: (start, end) with start <= end was expected "
+                    f"for each of its {count} sentences."
                 )
             clipped = clip_moments(rows, float(duration))
             labels[v, :count] = to_fractions(clipped, float(duration))
             self.counts["clipped"] += int((clipped != rows).any(1).sum())
         return labels
+
+
+def _as_moments(rows: Any) -> np.ndarray:
+    """Numbers as float64; an empty array of what is none."""
+    try:
+        return np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any] | None:

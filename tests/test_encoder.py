@@ -2,8 +2,11 @@
 
 import errno
 import json
+import multiprocessing
+import os
 import shutil
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from hf_vtg.video.encoder import VideoEncoder, windows
 from hf_vtg.video.features import FeatureSpec
 
 av = pytest.importorskip("av")
-from .video_files import render  # noqa: E402
+from .video_files import grey, render  # noqa: E402
 from .vision_models import SMALL, save_vision_model  # noqa: E402
 
 
@@ -410,6 +413,48 @@ def test_two_writers_of_one_entry_do_no_harm(folder, video, tmp_path):
     for writer in writers:
         writer.join()
     assert not problems and entries(tmp_path) == [entry]
+
+
+def write_and_read(cache, entry, encoded, spec, start):
+    """One process: exit code 0 if every read gave the whole entry."""
+    start.wait()
+    for _ in range(40):
+        cache.put(entry, encoded, spec)
+        found = cache.get(entry)
+        if found is None or not same(found, encoded):
+            os._exit(1)
+    os._exit(0)
+
+
+def test_two_processes_writing_one_entry_do_no_harm(folder, video, tmp_path):
+    encoder = VideoEncoder(folder("vit"), cache=FeatureCache(tmp_path))
+    encoded = encoder.encode(video)
+    (entry,) = entries(tmp_path)
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    arguments = (encoder.cache, entry, encoded, encoder.spec, start)
+    writers = [context.Process(target=write_and_read, args=arguments) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    start.set()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert entries(tmp_path) == [entry] and len(list(entry.parent.iterdir())) == 1
+    assert same(encoder.encode(video), encoded)
+
+
+def test_a_cached_call_is_twenty_times_as_fast(folder, tmp_path):
+    """CPU seconds of the features step: decoding and encoding 200 frames, then reading them."""
+    long = render(tmp_path / "long.mp4", [100 * k for k in range(200)], 100, images=[grey(k % 50) for k in range(200)])
+    encoder = VideoEncoder(folder("vit"), fps=10, cache=FeatureCache(tmp_path / "cache"))
+    encoder.encode_frames([grey(0)])
+    seconds = []
+    for _ in range(4):
+        begun = time.process_time()
+        encoder.encode(long)
+        seconds.append(time.process_time() - begun)
+    assert seconds[0] >= 20 * min(seconds[1:])
 
 
 def test_the_cache_lives_where_the_environment_says(tmp_path, monkeypatch):

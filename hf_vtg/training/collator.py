@@ -41,7 +41,9 @@ class VideoGroundingCollator:
             return row["video_features"]
         if self.features is None:
             raise FeatureError(
-                f"Video {row['video_id']!r} carries no video_features and the collator has no feature store. "
+                f"Video {row.get('video_id')!r} carries no video_features and the collator has no feature store. "
                 "Give VideoGroundingCollator(processor, features=FeatureStore(...))."
             )
+        if row.get("video_id") is None:
+            raise FeatureError(f"A row with the keys {sorted(row)} has no video_id to find its features by.")
         return self.features[row["video_id"]]

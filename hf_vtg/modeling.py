@@ -264,6 +264,11 @@ class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, 
         """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""
         raise NotImplementedError
 
+    def post_init(self) -> None:
+        """As in transformers, which looks for tied weights (T5's embeddings) in direct children only."""
+        super().post_init()
+        self.all_tied_weights_keys.update(self.get_expanded_tied_weights_keys(all_submodels=True))
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.Embedding)):

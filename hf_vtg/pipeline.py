@@ -20,6 +20,7 @@ from .modeling import VideoGroundingOutput
 from .moments import to_seconds
 from .paragraphs import split_sentences
 from .processing import VideoGroundingProcessor
+from .sentences import checked_sentences
 from .video.features import FeatureSpec
 from .video.remote import fetched, is_link
 
@@ -151,7 +152,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                     "for each moment."
                 )
         # Bad text is found before minutes are spent on the video.
-        self.processor(text=[sentences])
+        checked_sentences([sentences])
         given = {name: inputs[name] for name in ENCODING if inputs.get(name) is not None}
         features, duration, spec = self._encode(inputs["video"], **{**encoding, **given})
         # Checked for each video: a batch may join features from several sources.

@@ -53,7 +53,7 @@ def tokenize_sentences(
     Raises:
         QueryError: a sentence that is empty or no string, with its index.
     """
-    flat = _checked_sentences(sentences)
+    flat = checked_sentences(sentences)
     encoded = tokenizer(
         flat,
         return_attention_mask=False,
@@ -101,7 +101,8 @@ def tokenize_sentences(
     }
 
 
-def _checked_sentences(sentences: Sequence[Sequence[str]]) -> list[str]:
+def checked_sentences(sentences: Sequence[Sequence[str]]) -> list[str]:
+    """The sentences of all videos in one list. Raises QueryError, naming the first that is empty or no text."""
     if isinstance(sentences, str) or not len(sentences):
         raise QueryError(f"Expected a list of sentences a video, got {sentences!r}.")
     for v, video in enumerate(sentences):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, T5Config
 
 from hf_vtg import AutoModelForVideoGrounding, VideoGroundingPreTrainedModel, WordVectorConfig
 from hf_vtg.auto import METHODS
@@ -12,7 +12,7 @@ from hf_vtg.layers.recurrent import PackedRecurrent
 from hf_vtg.layers.text import masked_mean, restore_sentences, select_sentences
 from hf_vtg.modeling import STEPS
 
-from .test_models import TestMMN
+from . import test_models
 
 MMNConfig, MMNForVideoGrounding = METHODS["mmn"]
 
@@ -41,7 +41,7 @@ def test_every_method_is_in_the_auto_class():
 def test_pretrained_text_weights_enter_on_request(tmp_path):
     text = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     BertModel(text).save_pretrained(tmp_path)
-    config = TestMMN().config()
+    config = test_models.TestMMN().config()
     model = MMNForVideoGrounding.from_text_pretrained(str(tmp_path), config)
     expected = BertModel.from_pretrained(tmp_path).state_dict()
     actual = model.text_encoder.model.state_dict()
@@ -49,8 +49,21 @@ def test_pretrained_text_weights_enter_on_request(tmp_path):
     assert isinstance(config.text_config, WordVectorConfig)
 
 
+def test_tied_weights_of_a_text_model_are_still_tied_after_loading(tmp_path):
+    """T5 shares its embeddings; a checkpoint holds them once."""
+    tester = test_models.TestMMN()
+    text = T5Config(vocab_size=40, d_model=16, d_ff=16, num_layers=1, num_heads=2, d_kv=8)
+    model = tester.model(text_config=text)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForVideoGrounding.from_pretrained(tmp_path)
+    batch = tester.batch(model.config)
+    assert loaded.random_weights() == [] and torch.equal(loaded(**batch).scores, model(**batch).scores)
+    encoder = loaded.text_encoder.model
+    assert encoder.shared.weight is encoder.encoder.embed_tokens.weight
+
+
 def test_the_word_table_is_frozen_and_guarded():
-    model = TestMMN().model()
+    model = test_models.TestMMN().model()
     assert "text_encoder.model.vectors" not in dict(model.named_parameters())
     with pytest.raises(ModelError, match="vocab_size"):
         model.set_word_vectors(torch.zeros(3, 12))
@@ -60,11 +73,11 @@ def test_the_word_table_is_frozen_and_guarded():
         other = BertConfig(
             vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
         )
-        TestMMN().model(text_config=other).set_word_vectors(torch.zeros(3, 12))
+        test_models.TestMMN().model(text_config=other).set_word_vectors(torch.zeros(3, 12))
 
 
 def test_a_misspelt_field_is_reported(caplog):
-    TestMMN().config(num_clip=4)
+    test_models.TestMMN().config(num_clip=4)
     assert "num_clips" in caplog.text
 
 
@@ -72,6 +85,9 @@ def test_a_recurrent_encoder_names_a_row_without_a_real_element():
     encoder = PackedRecurrent("gru", 2, 3)
     with pytest.raises(ModelError, match="Row 1 of 2"):
         encoder(torch.zeros(2, 4, 2), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]]))
+    for row in ([0, 1, 1, 1], [1, 0, 1, 0]):
+        with pytest.raises(ModelError, match="Row 1 of 2 has padding before real elements"):
+            encoder(torch.zeros(2, 4, 2), torch.tensor([[1, 1, 0, 0], row]))
 
 
 def test_sentences_are_selected_and_restored():

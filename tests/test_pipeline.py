@@ -76,6 +76,25 @@ def test_a_list_of_videos_is_asked_the_same(pipe, video):
     assert pipe([]) == pipe([], QUERY) == []
 
 
+def test_a_hundred_sentences_see_the_video_once(pipe, video, monkeypatch):
+    calls = {"frames": 0, "map": 0}
+
+    def counted(name, function):
+        def call(*args, **kwargs):
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    encoder = pipe._encoder(None, False)
+    monkeypatch.setattr(encoder, "encode", counted("frames", encoder.encode))
+    monkeypatch.setattr(pipe.model, "encode_video", counted("map", pipe.model.encode_video))
+    sentences = [f"{QUERY} {'twice ' * k}" for k in range(100)]
+    answers = pipe(video, sentences, use_cache=False)
+    assert calls == {"frames": 1, "map": 1} and len(answers) == 100
+    assert rows(answers[7]) == close(pipe(video, sentences[7], use_cache=False))
+
+
 class Rows(Dataset):
     def __init__(self, features):
         self.features = features

@@ -34,7 +34,7 @@ class PackedRecurrent(nn.Module):
         """(R, L, E) states and (R, L) mask -> (R, L, H) states, zeros at padding.
 
         Raises:
-            ModelError: for a row that is padding alone.
+            ModelError: for a row that is padding alone, or padded on the left or in between.
         """
         lengths = mask.sum(1)
         if bool((lengths == states.shape[1]).all()):
@@ -42,5 +42,9 @@ class PackedRecurrent(nn.Module):
         if not bool((lengths > 0).all()):
             row = int((lengths == 0).nonzero()[0])
             raise ModelError(f"Row {row} of {len(mask)} has no real element: its mask is all padding. Leave it out.")
+        padding_first = mask.long().cumprod(1).sum(1) != lengths
+        if bool(padding_first.any()):
+            row = int(padding_first.nonzero()[0])
+            raise ModelError(f"Row {row} of {len(mask)} has padding before real elements. Pad on the right.")
         packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=states.shape[1])[0]

@@ -270,7 +270,7 @@ def content_hash(files: dict[str, tuple[Path, ...]]) -> str:
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise AnnotationError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 

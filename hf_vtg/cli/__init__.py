@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         print(f"hf-vtg: {error}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        print(f"hf-vtg: a name among the options cannot be a path: {error}. Give another name.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("hf-vtg: interrupted", file=sys.stderr)
         return 130

@@ -152,4 +152,4 @@ def _chosen_recipe(fields: dict[str, Any]) -> dict[str, Any]:
     elif fields["method"] is None:
         raise ModelError("Say what to train: --recipe METHOD/BENCHMARK, or --method METHOD. See `hf-vtg recipes`.")
     chosen = {name: fields[name] or value for name, value in defaults.items()}
-    return {**fields, "recipe_overrides": changes, **chosen}
+    return {**fields, "recipe": names[-1] if names else None, "recipe_overrides": changes, **chosen}

@@ -23,7 +23,7 @@ from ..processing import VideoGroundingProcessor
 from ..tokenization import WordVectors
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
-from .recipes import Recipe, get_recipe
+from .recipes import RECIPES, Recipe, get_recipe
 from .results import trainer_results, write_text
 from .trainer import VideoGroundingTrainer
 
@@ -48,6 +48,8 @@ class RunArguments:
         select_on: split whose metric decides which epoch's weights are kept. Default validation; without one, that of
             ``eval_split``, if given; else none, and the last epoch is kept. ``test`` is the papers' protocol.
         eval_split: split of the reported metrics; default test where there is one, else that of ``select_on``.
+        recipe: name of the recipe; default METHOD/BENCHMARK/VARIANT, for own data the one of Charades-STA, or the
+            method's first.
         text_model: id or folder of a Hugging Face text model with its tokenizer; default: the method's own.
         word_vectors: GloVe file, npz or folder instead of a text model.
         config_overrides, recipe_overrides: fields that win over preset and recipe.
@@ -66,6 +68,7 @@ class RunArguments:
     train_split: str = "train"
     select_on: str | None = None
     eval_split: str | None = None
+    recipe: str | None = None
     text_model: str | None = None
     word_vectors: str | None = None
     config_overrides: dict[str, Any] = field(default_factory=dict)
@@ -237,8 +240,12 @@ def _configuration(config_class, run: RunArguments, fields: dict[str, Any]):
 
 
 def _recipe(run: RunArguments) -> Recipe:
-    benchmark = run.benchmark if run.benchmark != "jsonl" else "charades_sta"
-    base = get_recipe(f"{run.method}/{benchmark}/{run.variant}")
+    name = run.recipe or f"{run.method}/{run.benchmark}/{run.variant}"
+    if run.recipe is None and run.benchmark == "jsonl":
+        own = [r.name for r in RECIPES.values() if (r.method, r.variant) == (run.method, run.variant)]
+        usual = [known for known in own if "/charades_sta" in known] or own
+        name = usual[0] if usual else name
+    base = get_recipe(name)
     return base.replace(benchmark=run.benchmark, **run.recipe_overrides)
 
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from hf_vtg import cli
+from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks.predictions import evaluate_predictions
 from hf_vtg.training.recipes import RECIPES
+from hf_vtg.training.run import RunArguments
+from hf_vtg.training.run import _recipe as chosen_recipe
 from hf_vtg.video.decode import probe_video
 
 from .video_files import render
@@ -146,3 +149,51 @@ def test_a_defect_is_owned_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setenv("HF_VTG_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli.main(["recipes"])
+
+
+SMALL = {
+    "hscnet": {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_clips": 16},
+    "mmn": {"hidden_size": 16, "conv_hidden_size": 16, "joint_size": 16, "num_conv_layers": 1},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_own_data_has_a_recipe_for_every_method(method):
+    arguments = RunArguments(method, "own.jsonl", "own.h5", "out", benchmark="jsonl")
+    assert (chosen_recipe(arguments).method, chosen_recipe(arguments).benchmark) == (method, "jsonl")
+    arguments.recipe = next(name for name in RECIPES if name.startswith(f"{method}/tacos"))
+    assert chosen_recipe(arguments).replace(benchmark="tacos") == RECIPES[arguments.recipe]
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_own_videos_train_a_method_with_any_backbone_and_text(method, folders, tmp_path, capsys):
+    """From video files and a JSONL to a model that answers, with a Transformer for the text."""
+    pytest.importorskip("h5py")
+    row = {"duration": 1.2, "sentences": QUERIES, "moments": [[0, 0.6], [0.5, 1.2]]}
+    rows = [json.dumps({"video_id": name, **row}) for name in ("a", "b")]
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    command = ["train", "--method", method, "--benchmark", "jsonl", "--data_dir", str(tmp_path / "train.jsonl")]
+    command += ["--videos", str(folders / "videos"), "--backbone", str(folders / "vit"), "--fps", "10"]
+    command += ["--text_model", str(save_text_model(tmp_path / "text")), "--output_dir", str(tmp_path / "run")]
+    command += [word for name, value in SMALL[method].items() for word in ("--set", f"{name}={value}")]
+    command += ["--recipe", "epochs=1", "--recipe", "frozen_epochs={}", "--eval_split", "train"]
+    assert cli.main([*command, "--use_cpu", "--disable_tqdm", "true", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["metrics"]["num_queries"] == 4 and results["recipe"]["epochs"] == 1
+    assert results["feature_spec"]["fps"] == 10 and results["missing_videos"] == []
+    video = str(folders / "videos" / "a.mp4")
+    assert cli.main(["ground", video, "--query", QUERIES[0], "--model", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["moments"]
+
+
+def save_text_model(folder):
+    """A tiny BERT with a vocabulary of the queries."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder.mkdir()
+    words = sorted({word for query in QUERIES for word in query.split()})
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=5 + len(words), **sizes)).save_pretrained(folder)
+    return folder

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .parser import add_command, positive, positive_number, print_json
+from .parser import add_command, device, positive, positive_number, print_json
 
 EXAMPLES = """\
   hf-vtg app
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--max-mb", type=positive, default=200, help="size of an upload (200)")
     parser.add_argument("--max-minutes", type=positive_number, default=30.0, help="length of a video (30)")
     parser.add_argument("--top-k", type=positive, default=5, help="moments a sentence (5)")
-    parser.add_argument("--device", help="cpu, cuda, ...; default: the best there is")
+    parser.add_argument("--device", type=device, help="cpu, cuda, ...; default: the best there is")
 
 
 def run(options: Any) -> int:
@@ -37,7 +37,7 @@ def run(options: Any) -> int:
         max_megabytes=options.max_mb,
         max_minutes=options.max_minutes,
         top_k=options.top_k,
-        device=options.device,
+        device=None if options.device == "auto" else options.device,
     )
     serve(settings, on_start=_print_json if options.json else _print_address)
     return 0

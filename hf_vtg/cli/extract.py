@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .parser import add_command, note, positive, positive_number, print_json
+from .parser import add_command, device, note, positive, positive_number, print_json
 
 EXAMPLES = """\
   hf-vtg extract videos/ --backbone openai/clip-vit-base-patch32 --fps 2 --out features.h5
@@ -36,7 +36,7 @@ def add_encoder_options(parser: Any, required: bool) -> None:
     parser.add_argument("--crop", help="for instance 'resize 224x224 bilinear': the whole picture")
     parser.add_argument("--revision", help="of the model on the Hub")
     parser.add_argument("--encode-batch", type=positive, default=16, help="pictures or clips of a forward pass (16)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (auto)")
+    parser.add_argument("--device", type=device, default="auto", help="cpu, cuda, ... (auto)")
 
 
 def build_encoder(options: Any, cache: Any = None) -> Any:

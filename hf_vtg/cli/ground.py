@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import HFVTGError, QueryError, VideoError
 from ..pipeline import DEFAULT_MODEL, load_pipeline
-from .parser import add_command, note, positive, print_json, read_lines
+from .parser import add_command, device, note, positive, print_json, read_lines
 
 EXAMPLES = """\
   hf-vtg ground video.mp4 --query "the red circle jumps"
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or Hub id; default: the shipped one")
     parser.add_argument("--backbone", help="vision model; default: the one the model was trained with")
     parser.add_argument("--top-k", type=positive, default=5, help="moments a sentence (5)")
-    parser.add_argument("--device", help="cpu, cuda, ...; default: the best there is")
+    parser.add_argument("--device", type=device, help="cpu, cuda, ...; default: the best there is")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor keep features on disk")
     parser.add_argument("--clips", type=Path, metavar="DIR", help="cut each moment to an mp4 file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="timeline as .png, .svg or .pdf")
@@ -49,7 +49,7 @@ def run(options: Any) -> int:
     for picture in filter(None, (options.plot, options.map)):
         check_picture(picture, len(queries))
     videos = find_videos(options.videos)
-    pipe = load_pipeline(options.model, device=options.device)
+    pipe = load_pipeline(options.model, device=None if options.device == "auto" else options.device)
     # Bad text is found before minutes are spent on the first video.
     pipe.processor(text=[queries])
     asked = queries[0] if options.paragraph and len(queries) == 1 else queries

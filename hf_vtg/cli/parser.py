@@ -106,3 +106,21 @@ def assignment(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except (json.JSONDecodeError, RecursionError):
         return name, value
+
+
+def device(text: str) -> str:
+    """``auto``, or a device of torch that this machine has, for ``type=``."""
+    import torch
+
+    if text == "auto":
+        return text
+    try:
+        asked = torch.device(text)
+        here = asked.type == "cpu" or (asked.index or 0) < torch.get_device_module(asked).device_count()
+    except (RuntimeError, AttributeError):
+        here = False
+    if not here:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no device of this machine: give cpu, or cuda where there is one"
+        )
+    return text

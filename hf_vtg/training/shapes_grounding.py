@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import BertConfig, PreTrainedConfig
 
 from ..auto import METHODS
 from ..benchmarks import load_benchmark
@@ -28,6 +29,7 @@ from .shapes_methods import NUM_CLIPS, SHAPES_METHODS, ShapesMethod
 from .trainer import VideoGroundingTrainer
 
 WORD_DIM = 64
+TEXTS = ("words", "transformer")
 
 
 class BlankFeatures(Mapping[str, np.ndarray]):
@@ -59,23 +61,49 @@ def method_setting(method: str) -> ShapesMethod:
     return SHAPES_METHODS[method]
 
 
+def text_config(kind: str, words: int) -> PreTrainedConfig:
+    """``words``: the table of :func:`random_words`; ``transformer``: a small encoder that is trained with the model.
+
+    Raises:
+        ModelError: for another kind.
+    """
+    if kind == "words":
+        return WordVectorConfig(vocab_size=words, hidden_size=WORD_DIM)
+    if kind == "transformer":
+        return BertConfig(
+            vocab_size=words,
+            hidden_size=WORD_DIM,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=2 * WORD_DIM,
+            max_position_embeddings=64,
+        )
+    raise ModelError(f"text={kind!r} is not known: {', '.join(TEXTS)}.")
+
+
 def build_model(
-    spec: FeatureSpec, method: str = "mmn", variant: str = "default", seed: int = 0, **changes: Any
+    spec: FeatureSpec,
+    method: str = "mmn",
+    variant: str = "default",
+    seed: int = 0,
+    text: str = "words",
+    **changes: Any,
 ) -> tuple[VideoGroundingPreTrainedModel, VideoGroundingProcessor]:
-    """A fresh model of ``method`` and its processor; ``changes`` are fields of the configuration."""
+    """A fresh model of ``method`` and its processor; ``text`` of :func:`text_config`, ``changes`` of its fields."""
     setting = method_setting(method)
     words = random_words(setting.word_norm)
     config_class, model_class = METHODS[method]
     fields = {**setting.fields, **(setting.repairs if variant == "default" else {})}
     config = config_class(
         feature_dim=spec.dim,
-        text_config=WordVectorConfig(vocab_size=len(words.table()), hidden_size=WORD_DIM),
+        text_config=text_config(text, len(words.table())),
         variant=variant,
         **{**fields, **config_class.variant_overrides.get(variant, {}), **changes},
     )
     torch.manual_seed(seed)
     model = model_class(config)
-    model.set_word_vectors(words.table())
+    if text == "words":
+        model.set_word_vectors(words.table())
     return model, VideoGroundingProcessor.from_model_config(config, words, spec, **setting.processor)
 
 
@@ -103,7 +131,7 @@ def train_grounding(
         store: features of train and validation, with ``spec`` and ``dim``.
         recipe: default that of :data:`SHAPES_METHODS`; its seed also decides the first weights.
         splits: rows to train on and to choose the epoch on; default all of both splits.
-        changes: fields of the configuration.
+        changes: fields of the configuration, and ``text`` of :func:`build_model`.
     """
     setting = method_setting(method)
     recipe = setting.recipe if recipe is None else recipe

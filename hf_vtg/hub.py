@@ -71,7 +71,9 @@ class PushesToHub:
         access = {name: kwargs.get(name) for name in ("token", "private")}
         with uploading(type(self).__name__, repo_id):
             repo_id = HfApi().create_repo(repo_id, exist_ok=True, **access).repo_id
-            if not HfApi().file_exists(repo_id, "README.md", token=access["token"]):
+            # A pull request is made by those who may not write a card themselves.
+            has_card = kwargs.get("create_pr") or HfApi().file_exists(repo_id, "README.md", token=access["token"])
+            if not has_card:
                 card = model_card(repo_id, getattr(self, "model", self), getattr(self, "processor", self))
                 card.push_to_hub(repo_id, token=access["token"])
             return super().push_to_hub(repo_id, **kwargs)

@@ -33,9 +33,9 @@ TOWER = "hf_vtg/moving_shapes"
 class DualEncoderTraining:
     """Settings of :func:`train_dual_encoder`."""
 
-    epochs: int = 10
+    epochs: int = 4
     batch_videos: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 1e-2
     projection_dim: int = 64
     text_size: int = 64

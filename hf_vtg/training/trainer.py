@@ -74,8 +74,13 @@ class VideoGroundingTrainer(Trainer):
         processor, rows = self.processing_class, self.train_dataset
         if processor is None or rows is None:
             return
-        durations = rows["duration"] if hasattr(rows, "column_names") else [row["duration"] for row in rows]
-        processor.trained_seconds = float(max([*durations, processor.trained_seconds or 0]))
+        if hasattr(rows, "column_names"):
+            durations = rows["duration"] if "duration" in rows.column_names else []
+        else:
+            # A dataset that makes its rows when they are asked for is not read through for this.
+            durations = [row["duration"] for row in rows] if isinstance(rows, list) else []
+        longest = float(max([*durations, processor.trained_seconds or 0]))
+        processor.trained_seconds = longest or None
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The recipe's optimiser; without a recipe that of the arguments."""

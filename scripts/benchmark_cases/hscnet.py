@@ -63,7 +63,9 @@ def _batched(size: str, what: str) -> Run:
     def run() -> torch.Tensor:
         if what == "eval":
             with torch.inference_mode():
-                return model(**inputs).segments.final[batch["attention_mask"].any(-1)]
+                output, real = model(**inputs), batch["attention_mask"].any(-1)
+                # Moments of fresh weights are all alike; similarities are not.
+                return torch.cat([output.segments.final[real], output.sentence_similarity[real]], dim=-1)
         model.zero_grad()
         loss = model(**inputs).loss
         loss.backward()
@@ -78,7 +80,8 @@ def _plain(size: str, what: str) -> Run:
     def run() -> torch.Tensor:
         if what == "eval":
             with torch.inference_mode():
-                return torch.cat([found["final"] for found in plain.paragraphs(model, batch)])
+                found = plain.paragraphs(model, batch)
+                return torch.cat([torch.cat([row["final"], row["A_S"]], dim=-1) for row in found])
         model.zero_grad()
         loss = sum(plain.losses(model, batch)[1].values())
         loss.backward()

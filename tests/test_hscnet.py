@@ -25,6 +25,7 @@ from hf_vtg.models.hscnet.text_hscnet import HSCNetTextState, pack_words
 from hf_vtg.moments import generalized_iou, temporal_iou
 from hf_vtg.parity import check_folder, plan_mutations
 from hf_vtg.parity.comparing import COMPARED
+from scripts import ablate_hscnet
 
 from . import test_models
 from .references import hscnet as plain
@@ -493,6 +494,12 @@ def test_flags(flags, gone):
     alone = model(**{name: tensor[1:2] for name, tensor in batch.items()})
     assert torch.allclose(together.moments[1, :1], alone.moments[0, :1], atol=1e-5)
     assert (together.moments[..., 0] <= together.moments[..., 1]).all()
+
+
+@pytest.mark.parametrize("row", ablate_hscnet.ROWS)
+def test_rows_of_the_ablation_are_configurations(row):
+    changed = TESTER.model(**ablate_hscnet.ROWS[row])
+    assert (changed.loss_weights != TESTER.model().loss_weights) == (row not in ("all", "sentences alone"))
 
 
 def test_without_words_the_query_independent_part_goes_further():

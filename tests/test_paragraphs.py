@@ -231,6 +231,15 @@ def test_without_a_paragraph_decoder_the_extent_is_that_of_the_best_moments(feat
     assert answer["start"] == min(found["moments"][0]["start"] for found in answer["sentences"])
 
 
+@pytest.mark.parametrize("name", ["hscnet", "mmn"])
+def test_a_paragraph_on_a_long_video_spans_its_windows(pipes, features, name):
+    """No window sees the whole paragraph, so its extent is that of the best moments."""
+    answer = pipes[name](features, SENTENCES * 2, duration=60.0, window_seconds=20.0, paragraph=True)
+    best = [found["moments"][0] for found in answer["sentences"]]
+    assert len(best) == 6 and all(0 <= m["start"] < m["end"] <= 60 for m in best)
+    assert answer["start"] == min(m["start"] for m in best) and answer["end"] == max(m["end"] for m in best)
+
+
 def test_bad_paragraphs_are_named(pipes, features):
     with pytest.raises(QueryError, match="paragraph"):
         pipes["mmn"](features, "  ", duration=20.0, paragraph=True)

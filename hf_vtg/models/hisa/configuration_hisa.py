@@ -39,7 +39,7 @@ class HiSAConfig(VideoGroundingConfig):
         target_rule: last clip of a moment: ``"floor"`` (Charades-STA) or ``"ceil"`` of its end (the other two).
         clip_stride: every ``clip_stride``-th row of the features is a clip (Charades-STA: 3).
         num_candidates: best pairs of start and end clip that are returned.
-        attention_elements: most elements of the clips x words tensor held at once.
+        attention_elements: most elements of the clips x words tensor held at once; more leave the caches of a CPU.
     """
 
     model_type = "hisa"
@@ -65,7 +65,7 @@ class HiSAConfig(VideoGroundingConfig):
     target_rule: Literal["floor", "ceil"] = "floor"
     clip_stride: int = 1
     num_candidates: int = 512
-    attention_elements: int = 2**24
+    attention_elements: int = 2**21
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "charades_sta": {"clip_stride": 3},

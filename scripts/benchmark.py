@@ -12,7 +12,6 @@ form and runs it once, libraries included.
 import argparse
 import importlib
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from hf_vtg.configuration import BENCHMARKS  # noqa: E402
+from hf_vtg.resources import peak_memory  # noqa: E402
 from scripts.benchmark_cases.case import Case  # noqa: E402
 
 CASES = "scripts.benchmark_cases"
@@ -79,7 +79,7 @@ def largest_difference(own: torch.Tensor, reference: torch.Tensor) -> float:
     return float((own - reference).masked_fill(own == reference, 0).abs().max())
 
 
-def peak_memory(module: str, size: str, case: str, form: str, threads: int) -> float:
+def child_peak(module: str, size: str, case: str, form: str, threads: int) -> float:
     """Peak resident GB of a fresh process that builds one form and runs it once."""
     command = [sys.executable, __file__, "--threads", str(threads), "--child", module, size, case, form]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
@@ -88,16 +88,7 @@ def peak_memory(module: str, size: str, case: str, form: str, threads: int) -> f
 def child(module: str, size: str, name: str, form: str) -> None:
     (case,) = [case for case in importlib.import_module(module).cases([size]) if f"{case.name} {case.what}" == name]
     case.forms[form]()()
-    print(own_peak())
-
-
-def own_peak() -> float:
-    """Peak resident GB of this process. On Linux not ru_maxrss, which a child inherits from its parent."""
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(float(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1e6
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    print(peak_memory() / 1e9)
 
 
 def table(module: str, sizes: list[str], what: list[str] | None, repeats: int, threads: int) -> Iterator[str]:
@@ -107,7 +98,7 @@ def table(module: str, sizes: list[str], what: list[str] | None, repeats: int, t
             if what and case.what not in what:
                 continue
             for row in measure(case, repeats):
-                memory = peak_memory(module, size, f"{case.name} {case.what}", row.form, threads)
+                memory = child_peak(module, size, f"{case.name} {case.what}", row.form, threads)
                 note = "" if row.difference is None else f"{row.difference:.1e}"
                 if case.share and row.form == next(iter(case.forms)):
                     note = f"one of {case.share}: {1 / row.ratio / case.share:.3%}"

@@ -6,13 +6,14 @@ python scripts/measure_long_video.py --minutes 10 120 --queries 200
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+from hf_vtg.resources import peak_memory
 
 SIDE, FPS = 64, 5
 
@@ -77,7 +78,7 @@ def measure(video: Path, queries: int, model: str | None) -> dict[str, float]:
     known = [query.text for seed in scenario_seeds("demo") for query in generate_scenario(seed).sentences]
     sentences = [known[i % len(known)] for i in range(queries)]
     pipe = load_pipeline(model or DEFAULT_MODEL)
-    loaded = peak_mib()
+    loaded = peak_memory() / 2**20
     start = time.perf_counter()
     encoded = pipe.encode(str(video), use_cache=False, progress=False)
     encode_seconds = time.perf_counter() - start
@@ -94,12 +95,8 @@ def measure(video: Path, queries: int, model: str | None) -> dict[str, float]:
         "one_query_s": round(one_seconds, 2),
         "all_queries_s": round(time.perf_counter() - start, 2),
         "loaded_mib": round(loaded),
-        "peak_mib": round(peak_mib()),
+        "peak_mib": round(peak_memory() / 2**20),
     }
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ HEAVY = ("datasets", "evaluate", "av", "h5py", "gradio", "matplotlib")
 
 # A module may import modules of its own level or lower.
 LEVELS = [
-    {"errors", "cache", "folders", "hub"},
+    {"errors", "cache", "folders", "hub", "resources"},
     {"configuration", "metrics", "moments"},
     {"tokenization", "sentences", "paragraphs", "vector_files", "video"},
     {"layers", "feature_extraction", "processing", "modeling"},

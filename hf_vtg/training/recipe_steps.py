@@ -1,6 +1,5 @@
 """A few optimiser steps of a recipe's real configuration on random rows of the benchmark's shape."""
 
-import resource
 import time
 from typing import Any
 
@@ -12,6 +11,7 @@ from ..auto import METHODS
 from ..configuration import WordVectorConfig
 from ..errors import ModelError
 from ..processing import VideoGroundingProcessor
+from ..resources import peak_memory
 from ..tokenization import WordVectors
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
@@ -127,7 +127,7 @@ def run_steps(
     if len(losses) != steps or not np.isfinite(losses).all():
         raise ModelError(f"{name}: losses of {steps} steps are {losses}.")
     on_gpu = arguments.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
     return {
         "recipe": name,
         "seconds": times.seconds,

@@ -223,6 +223,15 @@ def test_text_of_visitors_is_text():
     assert "<script" not in html and "&lt;script&gt;" in html and "left:25.000%;width:25.000%" in html
 
 
+def test_models_of_the_same_name_are_told_apart(tmp_path):
+    folders = [tmp_path / "a" / "model", tmp_path / "b" / "model", tmp_path / "c" / "other", tmp_path / SHIPPED]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    names = AppSettings(models=(*map(str, folders), "some/hub-id")).model_names
+    assert list(names) == [str(folders[0]), str(folders[1]), "other", str(folders[3]), "some/hub-id", SHIPPED]
+    assert list(names.values())[:4] == list(map(str, folders)) and names[SHIPPED] == str(DEFAULT_MODEL)
+
+
 def test_settings_that_cannot_be_are_refused(site):
     assert site.local_url.startswith("http://127.0.0.1:")
     with pytest.raises(HFVTGError, match="port 70000"):

@@ -29,6 +29,7 @@ CSS = """
   background: #0072B2; opacity: .35; border-radius: 2px; cursor: pointer; }
 .vtg .track button.best { top: 0; height: 28px; opacity: .9; }
 .vtg .scale { display: flex; justify-content: space-between; font-size: .8em; opacity: .8; }
+.vtg table, .vtg tr { border: 0 !important; }
 .vtg table { border-collapse: collapse; margin: .3em 0; font-variant-numeric: tabular-nums; }
 .vtg th { font-weight: 400; font-size: .8em; opacity: .8; text-align: left; }
 .vtg th, .vtg td { padding: 2px 14px 2px 0; border: 0; }

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import HFVTGError
 from ..pipeline import DEFAULT_MODEL
 
-SHIPPED = "moving_shapes (shipped)"
+SHIPPED = "moving_shapes"
 OWN_BACKBONE = "the model's own"
 
 
@@ -42,13 +42,17 @@ class AppSettings:
     @property
     def model_names(self) -> dict[str, str]:
         """What stands in the list -> what is loaded."""
-        return {**{_short(model): model for model in self.models}, SHIPPED: str(DEFAULT_MODEL)}
+        return {**_named(self.models, {SHIPPED}), SHIPPED: str(DEFAULT_MODEL)}
 
     @property
     def backbone_names(self) -> dict[str, str | None]:
-        return {OWN_BACKBONE: None, **{_short(backbone): backbone for backbone in self.backbones}}
+        return {OWN_BACKBONE: None, **_named(self.backbones, {OWN_BACKBONE})}
 
 
-def _short(name: str) -> str:
-    """A folder's own name, a Hub id as it is."""
-    return Path(name).resolve().name if Path(name).exists() else name
+def _named(sources: tuple[str, ...], taken: set[str]) -> dict[str, str]:
+    """A folder under its own name, or under its path where several have that name; a Hub id as it is."""
+    short = [Path(source).resolve().name if Path(source).exists() else source for source in sources]
+    return {
+        source if name in taken or short.count(name) > 1 else name: source
+        for name, source in zip(short, sources, strict=True)
+    }

@@ -85,9 +85,16 @@ SETTINGS: dict[str, Setting] = {
         recipe={"learning_rate": 5e-4},
     ),
     "ianet": Setting(
-        steps=300,
-        fields={"num_clips": 64, "hidden_size": 128, "frame_size": 128, "dropout": 0.0, "anchor_scale": 1.0},
-        recipe={"learning_rate": 1e-3, "warmup_steps": 20},
+        steps=450,
+        fields={
+            "num_clips": 64,
+            "hidden_size": 128,
+            "frame_size": 128,
+            "dropout": 0.0,
+            "anchor_scale": 1.0,
+            "boundary_weight": 0.05,
+        },
+        recipe={"learning_rate": 1e-3, "warmup_steps": 40},
         also={"official anchors": {"anchor_scale": 0.25}},
     ),
 }

@@ -180,15 +180,24 @@ class VideoEncoder:
         self, samples: Iterable[Sample], duration: float | None, progress: bool | None, name: str
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         total = math.ceil(duration / self.spec.seconds_per_feature) if duration else None
-        features, times, shown = [], [], []
+        features, count, times, shown = np.empty((0, 0), np.float32), 0, [], []
         clips = windows(samples, self.spec.window, self.spec.stride)
         with tqdm(total=total, desc=name, unit="feature", disable=None if progress is None else not progress) as bar:
             while batch := list(islice(clips, self.batch_size)):
-                features.append(self._encode_batch([clip for _, _, clip in batch]))
+                part = self._encode_batch([clip for _, _, clip in batch])
+                if count + len(part) > len(features):
+                    # One block for all: many small ones between the large ones of the model keep those from reuse.
+                    larger = np.empty((max(total or 0, 2 * count, count + len(part)), part.shape[1]), np.float32)
+                    if count:
+                        larger[:count] = features[:count]
+                    features = larger
+                features[count : count + len(part)] = part
+                count += len(part)
+                del part
                 times.extend(time for time, _, _ in batch)
                 shown.extend(time for _, time, _ in batch)
                 bar.update(len(batch))
-        return np.concatenate(features), np.array(times), np.array(shown)
+        return features[:count], np.array(times), np.array(shown)
 
     def _encode_batch(self, clips: list[list[np.ndarray]]) -> np.ndarray:
         if self.backbone.clip_length is None:

@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def code_blocks(text: str) -> list[tuple[str, str]]:
-    """(language, code) of the fenced blocks of a page, in order."""
+    """(language, text) of the fenced blocks of a page, in order; json is data, the others are code."""
     return BLOCK.findall(text)
 
 
@@ -30,7 +30,7 @@ def run_page(page: Path, folder: Path) -> str | None:
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", code], capture_output=True, text=True)
             if done.returncode:
                 return f"{where}: {done.stdout[-500:]}{done.stderr[-1500:]}"
-        else:
+        elif language == "python":
             try:
                 with contextlib.redirect_stdout(sys.stderr):
                     exec(compile(code, f"{page.name}, {where}", "exec"), names)

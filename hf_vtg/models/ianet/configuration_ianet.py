@@ -89,7 +89,8 @@ class IANetConfig(VideoGroundingConfig):
             ``"best_anchor"`` alone (published).
         round_anchors_in_loss: the boundary loss adds the offsets to the anchors without their fractions of a clip, as
             published; predictions add them to the anchors as they are.
-        attention_chunk: elements of the additive fusion held at a time, which bounds its memory.
+        attention_chunk: elements of the additive fusion computed at a time; at most 16 times as many are kept for the
+            backward pass.
     """
 
     model_type = "ianet"
@@ -134,7 +135,7 @@ class IANetConfig(VideoGroundingConfig):
     stretch_label_at_last_frame: bool | None = None
     eval_boundary_loss: Literal["positives", "best_anchor"] | None = None
     round_anchors_in_loss: bool | None = None
-    attention_chunk: int = 2**22
+    attention_chunk: int = 2**20
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "charades_sta": {},

@@ -47,7 +47,12 @@ def sinusoidal_positions(length: int, width: int, like: torch.Tensor) -> torch.T
 
 
 class LocalSelfAttention(nn.Module):
-    """Multi-head self-attention of each clip to the clips at most ``window`` away; nothing else is computed."""
+    """Multi-head self-attention of each clip to the clips at most ``window`` away.
+
+    Blocks of clips meet themselves and the window on either side, not the whole video: the cost grows with T, not T^2.
+    """
+
+    BLOCK = 16
 
     def __init__(self, width: int, num_heads: int, window: int):
         super().__init__()
@@ -57,21 +62,24 @@ class LocalSelfAttention(nn.Module):
 
     def forward(self, clips: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, T, W) clips -> (B, T, W); ``mask`` (B, T) hides clips from all others."""
-        length, shifts = clips.shape[1], range(2 * self.window + 1)
-        query, key, value = self.in_proj(clips).chunk(3, dim=-1)
-        query = query * (clips.shape[-1] // self.num_heads) ** -0.5
-        beyond = (0, 0, self.window, self.window)
-        keys, values = F.pad(key, beyond), F.pad(value, beyond)
-        scores = torch.stack([self._heads(query * keys[:, s : s + length]).sum(-1) for s in shifts], dim=-1)
+        length, device = clips.shape[1], clips.device
         if mask is None:
-            mask = torch.ones(clips.shape[:2], dtype=torch.bool, device=clips.device)
-        visible = F.pad(mask, beyond[2:]).unfold(1, len(shifts), 1).unsqueeze(2)
-        weights = masked_softmax(scores, visible, -1).unsqueeze(-2)
-        attended = sum(weights[..., s] * self._heads(values[:, s : s + length]) for s in shifts)
-        return self.out_proj(attended.flatten(2))
-
-    def _heads(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.num_heads, -1))
+            mask = torch.ones(clips.shape[:2], dtype=torch.bool, device=device)
+        query, key, value = self.in_proj(clips).chunk(3, dim=-1)
+        fill = -length % self.BLOCK
+        query = F.pad(query * (clips.shape[-1] // self.num_heads) ** -0.5, (0, 0, 0, fill))
+        query = query.unflatten(1, (-1, self.BLOCK)).unflatten(-1, (self.num_heads, -1)).transpose(2, 3)
+        beyond, span = (self.window, self.window + fill), self.BLOCK + 2 * self.window
+        # (B, blocks, heads, W / heads, span)
+        keys, values = (
+            F.pad(x, (0, 0, *beyond)).unfold(1, span, self.BLOCK).unflatten(2, (self.num_heads, -1))
+            for x in (key, value)
+        )
+        distance = torch.arange(span, device=device) - torch.arange(self.BLOCK, device=device).unsqueeze(1)
+        near = (distance >= 0) & (distance <= 2 * self.window)
+        visible = F.pad(mask, beyond).unfold(1, span, self.BLOCK)[:, :, None, None] & near
+        attended = masked_softmax(query @ keys, visible, -1) @ values.transpose(-1, -2)
+        return self.out_proj(attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length])
 
 
 class Calibration(nn.Module):
@@ -220,8 +228,11 @@ class IANetBlock(GradientCheckpointingLayer):
 class AdditiveFusion(nn.Module):
     """S[t, n] = w . tanh(W_v v_t + b + W_q q_n), softmax over words (official ``v2s``).
 
-    The (T, N, d) tensor of each sentence exists in pieces only, which the backward pass computes again.
+    The (T, N, d) tensors are computed in pieces that fit a cache. Where there are many, the backward pass computes
+    them again instead of keeping them.
     """
+
+    KEPT_PIECES = 16
 
     def __init__(self, config: IANetConfig):
         super().__init__()
@@ -237,16 +248,17 @@ class AdditiveFusion(nn.Module):
         per_clip = words.shape[1] * size
         rows = max(1, self.chunk // (length * per_clip))
         piece = max(1, min(length, self.chunk // per_clip))
+        recompute = torch.is_grad_enabled() and clips.numel() * words.shape[1] > self.KEPT_PIECES * self.chunk
         scores = torch.cat(
             [
-                torch.cat([self._scores(part, word_rows) for part in clip_rows.split(piece, dim=1)], dim=1)
+                torch.cat([self._scores(part, word_rows, recompute) for part in clip_rows.split(piece, dim=1)], dim=1)
                 for clip_rows, word_rows in zip(clips.split(rows), words.split(rows), strict=True)
             ]
         )
         return masked_softmax(scores, query_mask.unsqueeze(1), -1) @ query
 
-    def _scores(self, clips: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled():
+    def _scores(self, clips: torch.Tensor, words: torch.Tensor, recompute: bool) -> torch.Tensor:
+        if recompute:
             return checkpoint(self._piece, clips, words, use_reentrant=False, preserve_rng_state=False)
         return self._piece(clips, words)
 

@@ -300,6 +300,22 @@ def test_source_rows_are_numpys_linspace():
         assert (index.numpy() == expected).all()
 
 
+def test_a_moment_that_begins_with_a_source_row_begins_in_its_clip():
+    for rows in (7, 49, 64, 90):
+        fractions = torch.arange(rows, dtype=torch.float64) / rows
+        labels, lengths = fractions.unsqueeze(-1).expand(1, -1, 2), torch.tensor([rows])
+        assert clip_labels(labels, lengths, lengths, rows)[0, :, 0].tolist() == list(range(rows))
+
+
+def test_a_refined_start_behind_its_end_changes_places_with_it():
+    model = tiny()
+    with torch.no_grad():
+        model.offset_head.bias.copy_(torch.tensor([20.0, -20.0] * model.config.num_anchors))
+        output = model(**example())
+    assert (output.boxes[..., 0] > output.boxes[..., 1] + 1).any()
+    assert (output.moments[..., 0] <= output.moments[..., 1]).all()
+
+
 def test_the_label_slip_stretches_a_moment_to_the_end():
     """463 rows resampled to 200, as measured on the published loader."""
     rows, lengths = torch.tensor([463]), torch.tensor([200])

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from ...errors import ModelError
+from ...layers.clips import full_length
 from ...layers.losses import upcast
 from ...layers.proposals import ProposalGrid
 from ...layers.text import TextEncoder, restore_sentences, select_sentences
@@ -128,7 +128,7 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
         Raises:
             ModelError: unless there are exactly ``num_pre_clips`` real clips.
         """
-        features = self._full_length(video_features, video_mask)
+        features = full_length(video_features, video_mask, self.config.num_pre_clips, "CLEAR")
         coarse = self.coarse.encode_video(features)
         fine = self.fine.encode_video(features, self.grid)
         return CLEARVideoState(
@@ -140,17 +140,6 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
             clips=fine.clips if output_intermediates else None,
             map2d=fine.map2d if output_intermediates else None,
         )
-
-    def _full_length(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        clips = self.config.num_pre_clips
-        padded = features.shape[1] - clips
-        complete = padded >= 0 if mask is None or padded < 0 else bool((mask.sum(1) == clips).all())
-        if not complete or (mask is None and padded):
-            raise ModelError(
-                f"CLEAR takes exactly {clips} clips a video (num_pre_clips), got features of shape "
-                f"{tuple(features.shape)}. Resample them with the model's processor."
-            )
-        return features[:, :clips]
 
     def encode_text(
         self,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from ...errors import ModelError
+from ...layers.clips import full_length
 from ...layers.losses import upcast
 from ...layers.map_conv import MaskedMapConv
 from ...layers.proposals import ProposalGrid
@@ -141,7 +141,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
         Raises:
             ModelError: unless there are exactly ``num_pre_clips`` real clips.
         """
-        features = self._full_length(video_features, video_mask)
+        features = full_length(video_features, video_mask, self.config.num_pre_clips, "MMN")
         clips = self.clip_pooling(features)
         cells = self.grid.span_max(clips)
         normed = [] if output_intermediates else None
@@ -155,17 +155,6 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             masked_weight=tuple(self.map_conv.masked_weights(cells.dtype)) if output_intermediates else None,
         )
         return state
-
-    def _full_length(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        clips = self.config.num_pre_clips
-        padded = features.shape[1] - clips
-        complete = padded >= 0 if mask is None or padded < 0 else bool((mask.sum(1) == clips).all())
-        if not complete or (mask is None and padded):
-            raise ModelError(
-                f"MMN takes exactly {clips} clips a video (num_pre_clips), got features of shape "
-                f"{tuple(features.shape)}. Resample them with the model's processor."
-            )
-        return features[:, :clips]
 
     def encode_text(
         self,

@@ -1,7 +1,7 @@
 # Sourced by the other scripts: makes and activates the project's environment; seconds when that is already done.
 # HF_VTG_VENV names another folder than .venv, HF_VTG_TORCH another version of torch than 2.13.0.
 
-hf_vtg_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+hf_vtg_root="$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 hf_vtg_venv="${HF_VTG_VENV:-$hf_vtg_root/.venv}"
 
 if [ ! -x "$hf_vtg_venv/bin/python" ]; then

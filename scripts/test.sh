@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All checks: lint, format, tests. Further arguments go to pytest.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/env.sh
 # The browser tests need Debian's Chromium; where it cannot be had they are skipped, and say so.
 if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then

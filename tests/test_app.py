@@ -3,12 +3,14 @@
 import shutil
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 pytest.importorskip("gradio")
 pytest.importorskip("av")
 
+from hf_vtg import cli
 from hf_vtg.app import AppSettings, page, serve
 from hf_vtg.app.answers import PARAGRAPH, SEPARATE, Answer, Answerer, Uploads
 from hf_vtg.app.markup import answer_html
@@ -240,3 +242,20 @@ def test_settings_that_cannot_be_are_refused(site):
         AppSettings(max_minutes=0)
     with pytest.raises(HFVTGError, match="Choose another --port"):
         serve(AppSettings(port=site.server_port), samples=False)
+
+
+def test_the_command_serves_the_page_until_it_is_stopped(monkeypatch, capsys):
+    import gradio
+
+    def visit_and_stop(running):
+        pages.append(urlopen(running.local_url).read().decode())
+        running.close()
+        raise KeyboardInterrupt
+
+    pages = []
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "set by serve")
+    monkeypatch.setattr(page, "make_samples", lambda folder: {})
+    monkeypatch.setattr(gradio.Blocks, "block_thread", visit_and_stop)
+    assert cli.main(["app", "--port", "0"]) == 130
+    assert "hf_vtg listens on http://127.0.0.1:" in capsys.readouterr().out
+    assert len(pages) == 1 and "gradio" in pages[0]

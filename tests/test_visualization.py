@@ -10,6 +10,7 @@ from hf_vtg.visualization import (
     TRUTH,
     plot_attention,
     plot_score_map,
+    plot_score_maps,
     plot_timeline,
     save_figure,
 )
@@ -44,7 +45,12 @@ def overlaps(figure):
 
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
-    texts = [t for axes in figure.axes for t in (*axes.get_yticklabels(), *axes.texts, axes.title) if t.get_text()]
+    texts = [
+        t
+        for axes in figure.axes
+        for t in (*axes.get_yticklabels(), *axes.texts, axes.title, axes._left_title)
+        if t.get_text()
+    ]
     boxes = [text.get_window_extent(renderer) for text in texts]
     pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
     return pairs, [b for b in boxes if b.x0 < 0 or b.y0 < 0 or b.x1 > figure.bbox.x1 or b.y1 > figure.bbox.y1]
@@ -91,6 +97,29 @@ def test_score_map_takes_scattered_and_few_proposals():
         plot_score_map(moments, np.full(2000, -np.inf), 10.0)
     with pytest.raises(HFVTGError, match=r"\(2000, 2\) and \(3,\)"):
         plot_score_map(moments, np.zeros(3), 10.0)
+
+
+@pytest.mark.parametrize("count", [2, 12, 30])
+def test_each_sentence_has_its_own_map(count):
+    grid = np.array([(i / 8, (j + 1) / 8) for i in range(8) for j in range(i, 8)])
+    scores = np.zeros((count, len(grid)))
+    best = np.arange(count) % len(grid)
+    scores[np.arange(count), best] = 1.0
+    titles = [f"sentence {k} about a person $5 who opens the door and walks away from it" for k in range(count)]
+    truths = [None, *[(1.0, 2.0)] * (count - 1)]
+    moments = np.stack([np.roll(grid, k, axis=0) for k in range(count)])
+    figure = plot_score_maps(moments, scores, 16.0, truths, titles)
+    maps = [axes for axes in figure.axes if axes.get_xlabel()]
+    for k, axes in enumerate(maps):
+        crosses = [line.get_xydata()[0] for line in axes.lines if str(line.get_label()).startswith("best")]
+        assert np.allclose(crosses, [moments[k, best[k]] * 16])
+        assert axes.get_title("left").startswith(f"sentence {k} about")
+        assert sum(str(line.get_label()).startswith("true") for line in axes.lines) == (k > 0)
+    assert len(maps) == count and overlaps(figure) == ([], [])
+    with pytest.raises(HFVTGError, match=f"{count} score maps, {count} true moments and 1 titles"):
+        plot_score_maps(moments, scores, 16.0, truths, ["one"])
+    with pytest.raises(HFVTGError, match="61 queries: a figure holds 1 to 60"):
+        plot_score_maps(np.stack([grid] * 61), np.zeros((61, len(grid))), 16.0)
 
 
 def test_attention_stands_at_its_word_and_clip():

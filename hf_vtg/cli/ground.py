@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--no-cache", action="store_true", help="neither read nor keep features on disk")
     parser.add_argument("--clips", type=Path, metavar="DIR", help="cut each moment to an mp4 file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="timeline as .png, .svg or .pdf")
-    parser.add_argument("--map", type=Path, metavar="FILE", help="score map of the first sentence, likewise")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="score maps of the sentences, likewise")
 
 
 def run(options: Any) -> int:
@@ -92,7 +92,7 @@ def _cut(answer: dict[str, Any], folder: Path) -> None:
 
 def _draw(options: Any, pipe: Any, encoded: dict[str, Any], answer: dict[str, Any], several: bool) -> None:
     from ..video.cutting import thumbnails
-    from ..visualization import plot_score_map, plot_timeline, save_figure
+    from ..visualization import plot_score_maps, plot_timeline, save_figure
 
     def named(path: Path) -> Path:
         return path.with_stem(f"{path.stem}_{answer['video_id']}") if several else path
@@ -109,8 +109,9 @@ def _draw(options: Any, pipe: Any, encoded: dict[str, Any], answer: dict[str, An
         )
         save_figure(figure, named(options.plot))
     if options.map:
-        candidates = pipe.forward(pipe.preprocess({"video": encoded, "query": queries[0]}))
-        figure = plot_score_map(candidates["moments"][0], candidates["scores"][0], duration, title=queries[0])
+        asked = {"video": encoded, "query": queries, "paragraph": options.paragraph}
+        candidates = pipe.forward(pipe.preprocess(asked))
+        figure = plot_score_maps(candidates["moments"], candidates["scores"], duration, titles=queries)
         save_figure(figure, named(options.map))
 
 
@@ -145,4 +146,6 @@ def check_picture(path: Path, queries: int) -> None:
     if path.suffix.lower() not in FORMATS:
         raise HFVTGError(f"{path} is no picture that can be written: choose a name that ends in {', '.join(FORMATS)}.")
     if queries > MAX_QUERIES:
-        raise HFVTGError(f"{queries} sentences do not fit one picture: at most {MAX_QUERIES}. Leave out --plot.")
+        raise HFVTGError(
+            f"{queries} sentences do not fit one picture: at most {MAX_QUERIES}. Leave out --plot and --map."
+        )

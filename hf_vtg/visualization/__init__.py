@@ -1,7 +1,7 @@
 """Pictures of answers, as matplotlib figures (extra ``demo``): timelines, score maps, attention of words to clips."""
 
 from .figures import FORMATS, PREDICTION, TRUTH, save_figure
-from .maps import plot_attention, plot_score_map
+from .maps import plot_attention, plot_score_map, plot_score_maps
 from .timeline import MAX_QUERIES, plot_timeline
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "TRUTH",
     "plot_attention",
     "plot_score_map",
+    "plot_score_maps",
     "plot_timeline",
     "save_figure",
 ]

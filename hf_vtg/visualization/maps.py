@@ -1,5 +1,6 @@
 """What a model sees inside: the scores of all proposals over start and end, and the attention of words to clips."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..errors import HFVTGError
 from .figures import COLORMAP, PREDICTION, TRUTH, new_figure, plain, wrapped
 
 MAX_CELLS = 512
+MAX_MAPS = 60
 
 
 def plot_score_map(
@@ -18,36 +20,71 @@ def plot_score_map(
     truth: Sequence[float] | None = None,
     title: str | None = None,
 ) -> Any:
-    """Scores of all proposals of one query: start to the right, end upwards.
+    """Scores of all proposals of one query: :func:`plot_score_maps` of moments (K, 2) and scores (K,)."""
+    truths, titles = None if truth is None else [truth], None if title is None else [title]
+    return plot_score_maps(_array(moments)[None], _array(scores)[None], duration, truths, titles)
+
+
+def plot_score_maps(
+    moments: Any,
+    scores: Any,
+    duration: float,
+    truths: Sequence[Sequence[float] | None] | None = None,
+    titles: Sequence[str] | None = None,
+) -> Any:
+    """Scores of all proposals of each of S queries, a map each: start to the right, end upwards.
 
     Args:
-        moments: (K, 2) candidates as fractions, as in ``output.moments[video, sentence]``.
-        scores: (K,), ``-inf`` for what is no candidate.
+        moments: (S, K, 2) candidates as fractions, as in ``output.moments[video]``.
+        scores: (S, K), ``-inf`` for what is no candidate.
         duration: seconds of the video.
-        truth: true (start, end) in seconds, drawn as a ring; the best proposal is a cross.
+        truths: true (start, end) in seconds of each query, drawn as a ring; the best proposal is a cross.
+        titles: the queries.
 
     Returns:
         a ``matplotlib.figure.Figure``.
 
     Raises:
-        HFVTGError: other shapes, no candidate, or so many different bounds that they are no grid.
+        HFVTGError: other shapes or numbers, too many queries, or a query without any candidate.
     """
     moments, scores = _array(moments), _array(scores)
-    if moments.ndim != 2 or moments.shape[1:] != (2,) or scores.shape != moments.shape[:1]:
-        raise HFVTGError(f"A score map needs moments (K, 2) and scores (K,), not {moments.shape} and {scores.shape}.")
+    if moments.ndim != 3 or moments.shape[2:] != (2,) or scores.shape != moments.shape[:2]:
+        raise HFVTGError(
+            f"A score map needs moments (K, 2) and scores (K,) of each query, not {moments.shape[1:]} and "
+            f"{scores.shape[1:]} of {len(moments)} and {len(scores)}."
+        )
+    count = len(moments)
+    if not 1 <= count <= MAX_MAPS:
+        raise HFVTGError(f"{count} queries: a figure holds 1 to {MAX_MAPS} score maps. Draw several figures.")
+    truths = [None] * count if truths is None else truths
+    titles = [""] * count if titles is None else titles
+    if not len(truths) == len(titles) == count:
+        raise HFVTGError(f"{count} score maps, {len(truths)} true moments and {len(titles)} titles do not fit.")
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    size = 5.0 if count == 1 else 3.6
+    figure = new_figure((size + 0.6) * columns, (size + 0.2) * rows)
+    for k, (truth, title) in enumerate(zip(truths, titles, strict=True)):
+        _score_map(figure.add_subplot(rows, columns, k + 1), moments[k], scores[k], duration, truth)
+        figure.axes[-2].set_title(
+            wrapped(title, 58 if count == 1 else 36), loc="left", fontsize=10 if count == 1 else 8
+        )
+    return figure
+
+
+def _score_map(axes: Any, moments: np.ndarray, scores: np.ndarray, duration: float, truth: Any) -> None:
+    """One map, with a colour bar in axes of its own."""
     real = np.isfinite(scores)
     if not real.any():
         raise HFVTGError("No proposal has a score: there is no map to draw.")
     seconds, scores = moments[real] * duration, scores[real]
-    figure = new_figure(5.6, 5.0)
-    axes = figure.add_subplot()
     starts, ends = (np.unique(np.round(seconds[:, k], 6)) for k in (0, 1))
     if max(len(starts), len(ends)) <= MAX_CELLS:
         image = _grid(axes, seconds, scores, starts, ends)
     else:
         order = np.argsort(scores)
         image = axes.scatter(*seconds[order].T, c=scores[order], cmap=COLORMAP, s=8, linewidth=0)
-    figure.colorbar(image, ax=axes, label="score", shrink=0.85)
+    axes.figure.colorbar(image, ax=axes, label="score", shrink=0.85)
     best = seconds[scores.argmax()]
     mark = {"markersize": 11, "markeredgewidth": 2.2, "linestyle": "none"}
     axes.plot(*best, marker="x", color="white", **{**mark, "markeredgewidth": 4.5})
@@ -60,9 +97,6 @@ def plot_score_map(
     axes.set_xlabel("start, seconds")
     axes.set_ylabel("end, seconds")
     axes.legend(loc="lower right", fontsize=8)
-    if title:
-        axes.set_title(wrapped(title, 58), loc="left", fontsize=10)
-    return figure
 
 
 def _grid(axes: Any, seconds: np.ndarray, scores: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Any:

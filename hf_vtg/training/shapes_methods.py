@@ -76,7 +76,7 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
             "hidden_size": 64,
             "head_hidden_size": 96,
             "query_lstm_bias": True,
-            "target_rule": "ceil",
+            "target_rule": "floor",
             "clip_stride": 1,
             "disentangle_dropout": 0.0,
             "encoder_dropout": 0.1,

@@ -57,14 +57,16 @@ def run(options: Any) -> int:
     for video_id, path in videos.items():
         try:
             encoded = pipe.encode(path, backbone=options.backbone, use_cache=not options.no_cache)
-            answer = pipe(encoded, asked, top_k=options.top_k, paragraph=options.paragraph)
+            question = {"video": encoded, "query": asked, "paragraph": options.paragraph}
+            candidates = pipe.forward(pipe.preprocess(question))
+            answer = pipe.postprocess(candidates, top_k=options.top_k)
             if not options.paragraph:
                 found = zip(queries, answer, strict=True)
                 answer = {"sentences": [{"sentence": text, "moments": moments} for text, moments in found]}
             answer = {"video_id": video_id, "video": str(path), "duration": encoded["duration"], **answer}
             if options.clips:
                 _cut(answer, options.clips)
-            _draw(options, pipe, encoded, answer, several=len(videos) > 1)
+            _draw(options, candidates, answer, several=len(videos) > 1)
         except VideoError as error:
             failed.append(str(error))
             continue
@@ -90,7 +92,7 @@ def _cut(answer: dict[str, Any], folder: Path) -> None:
         row["moments"] = [{**m, "clip": str(file)} for m, file in zip(row["moments"], files, strict=True)]
 
 
-def _draw(options: Any, pipe: Any, encoded: dict[str, Any], answer: dict[str, Any], several: bool) -> None:
+def _draw(options: Any, candidates: dict[str, Any], answer: dict[str, Any], several: bool) -> None:
     from ..video.cutting import thumbnails
     from ..visualization import plot_score_maps, plot_timeline, save_figure
 
@@ -109,8 +111,6 @@ def _draw(options: Any, pipe: Any, encoded: dict[str, Any], answer: dict[str, An
         )
         save_figure(figure, named(options.plot))
     if options.map:
-        asked = {"video": encoded, "query": queries, "paragraph": options.paragraph}
-        candidates = pipe.forward(pipe.preprocess(asked))
         figure = plot_score_maps(candidates["moments"], candidates["scores"], duration, titles=queries)
         save_figure(figure, named(options.map))
 

@@ -1,8 +1,8 @@
 """Pictures of answers, as matplotlib figures (extra ``demo``): timelines, score maps, attention of words to clips."""
 
-from .figures import FORMATS, PREDICTION, TRUTH, save_figure
+from .figures import FORMATS, MAX_QUERIES, PREDICTION, TRUTH, save_figure
 from .maps import plot_attention, plot_score_map, plot_score_maps
-from .timeline import MAX_QUERIES, plot_timeline
+from .timeline import plot_timeline
 
 __all__ = [
     "FORMATS",

@@ -14,6 +14,8 @@ PREDICTION, TRUTH = "#0072B2", "#E69F00"
 # Even to the eye, read the same with any colour vision, and in grey.
 COLORMAP = "cividis"
 FORMATS = (".png", ".svg", ".pdf")
+# More do not fit one figure.
+MAX_QUERIES = 60
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import HFVTGError
-from .figures import COLORMAP, PREDICTION, TRUTH, new_figure, plain, wrapped
+from .figures import COLORMAP, MAX_QUERIES, PREDICTION, TRUTH, new_figure, plain, wrapped
 
 MAX_CELLS = 512
-MAX_MAPS = 60
 
 
 def plot_score_map(
@@ -54,25 +53,24 @@ def plot_score_maps(
             f"{scores.shape[1:]} of {len(moments)} and {len(scores)}."
         )
     count = len(moments)
-    if not 1 <= count <= MAX_MAPS:
-        raise HFVTGError(f"{count} queries: a figure holds 1 to {MAX_MAPS} score maps. Draw several figures.")
+    if not 1 <= count <= MAX_QUERIES:
+        raise HFVTGError(f"{count} queries: a figure holds 1 to {MAX_QUERIES} score maps. Draw several figures.")
     truths = [None] * count if truths is None else truths
     titles = [""] * count if titles is None else titles
     if not len(truths) == len(titles) == count:
         raise HFVTGError(f"{count} score maps, {len(truths)} true moments and {len(titles)} titles do not fit.")
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    size = 5.0 if count == 1 else 3.6
+    size, letters, font = (5.0, 58, 10) if count == 1 else (3.6, 36, 8)
     figure = new_figure((size + 0.6) * columns, (size + 0.2) * rows)
     for k, (truth, title) in enumerate(zip(truths, titles, strict=True)):
-        _score_map(figure.add_subplot(rows, columns, k + 1), moments[k], scores[k], duration, truth)
-        figure.axes[-2].set_title(
-            wrapped(title, 58 if count == 1 else 36), loc="left", fontsize=10 if count == 1 else 8
-        )
+        axes = figure.add_subplot(rows, columns, k + 1)
+        _draw_map(axes, moments[k], scores[k], duration, truth)
+        axes.set_title(wrapped(title, letters), loc="left", fontsize=font)
     return figure
 
 
-def _score_map(axes: Any, moments: np.ndarray, scores: np.ndarray, duration: float, truth: Any) -> None:
+def _draw_map(axes: Any, moments: np.ndarray, scores: np.ndarray, duration: float, truth: Any) -> None:
     """One map, with a colour bar in axes of its own."""
     real = np.isfinite(scores)
     if not real.any():

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import HFVTGError
-from .figures import PREDICTION, TRUTH, new_figure, wrapped
+from .figures import MAX_QUERIES, PREDICTION, TRUTH, new_figure, wrapped
 
-MAX_QUERIES = 60
 WIDTH = 10.0
 STRIP = 0.75  # inches
 LABEL = 46  # letters a line

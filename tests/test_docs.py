@@ -39,6 +39,13 @@ ELSEWHERE = {
     "hf-vtg app": ("tests/test_app.py", 'cli.main(["app", "--port", "0"])'),
 }
 QUERY = "a person turns on the light"
+# Of the README's three lines: the example was trained on this video.
+README_ANSWER = f"""```python
+answer = ground("video.mp4", "{QUERY}")
+assert all(0 <= moment["start"] < moment["end"] <= 31.07 for moment in answer)
+assert min(answer[0]["end"], 30.4) - max(answer[0]["start"], 24.3) > 3
+```
+"""
 # The paper's sizes would take minutes.
 SMALLER = [
     *("--recipe", "epochs=1", "--num_train_epochs", "1"),
@@ -89,7 +96,7 @@ def readme_to_run(work):
         kept = [line for line in code.splitlines() if command(line) not in ELSEWHERE]
         text += "\n".join([f"```{language}", *kept, "```\n\n"])
     page = work / "README.md"
-    page.write_text(text)
+    page.write_text(text + README_ANSWER)
     return page
 
 

@@ -64,6 +64,9 @@ def test_warm_up_then_inverse_square_root():
     assert rates == pytest.approx(expected, rel=1e-12)
     assert [recipe.phase(step) for step in (0, 3, 4)] == ["warmup", "warmup", "inverse_sqrt"]
     assert Recipe(method="mmn", schedule="inverse_sqrt").lr_multiplier(0, 1) == 1
+    stepped = recipe.replace(schedule="milestones", warmup_start_lr=0.0, milestones=(1,))
+    assert [stepped.lr_multiplier(step, 10) for step in (0, 1, 4, 9, 10)] == pytest.approx([0, 0.25, 1, 1, 0.1])
+    assert [stepped.phase(step) for step in (3, 4)] == ["warmup", "milestones"]
     with pytest.raises(ModelError, match="inverse_sqrt"):
         Recipe(method="mmn", schedule="cosine")
 

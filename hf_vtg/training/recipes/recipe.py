@@ -41,8 +41,8 @@ class Recipe:
             (:class:`AdamWRawEpsilon`).
         lr_factors: pattern -> factor on the learning rate; the first match decides, others take 1.
         decay_factors: pattern -> factor on the weight decay, likewise.
-        schedule: "milestones", constant between them; or "inverse_sqrt": in ``warmup_steps`` W optimiser steps from
-            ``warmup_start_lr`` linearly to the learning rate, which then falls as sqrt(W / step).
+        schedule: "milestones", constant between them; or "inverse_sqrt", falling as sqrt(``warmup_steps`` / step).
+        warmup_steps: first optimiser steps, in which the learning rate rises linearly from ``warmup_start_lr``.
         milestones: epochs after which the learning rate is multiplied by ``gamma``.
         frozen_epochs: pattern -> number of first epochs in which these parameters do not train. They have no gradient
             then, hence no decay and no optimiser state.
@@ -155,15 +155,15 @@ class Recipe:
 
     def phase(self, step: int) -> str:
         """What the schedule does in optimiser step ``step`` (from 0): ``warmup``, or its own name."""
-        return "warmup" if self.schedule == "inverse_sqrt" and step < self.warmup_steps else self.schedule
+        return "warmup" if step < self.warmup_steps else self.schedule
 
     def lr_multiplier(self, step: int, steps_per_epoch: int) -> float:
         """Factor on every learning rate in optimiser step ``step`` (from 0)."""
-        if self.schedule == "inverse_sqrt":
-            if step >= self.warmup_steps:
-                return math.sqrt(max(self.warmup_steps, 1) / max(step, 1))
+        if step < self.warmup_steps:
             start = self.warmup_start_lr / self.learning_rate
             return start + (1 - start) * step / self.warmup_steps
+        if self.schedule == "inverse_sqrt":
+            return math.sqrt(max(self.warmup_steps, 1) / max(step, 1))
         passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         return math.pow(self.gamma, passed)
 

@@ -43,15 +43,15 @@ STATEMENTS = ANY_ACTION + len(ACTIONS)
 class EncoderTraining:
     """Settings of :func:`train_encoder`; the defaults made the shipped weights."""
 
-    steps: int = 2600
+    steps: int = 3000
     batch_videos: int = 4
-    clips_per_video: int = 24
+    clips_per_video: int = 12
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
     workers: int = 1
-    embedding_size: int = 48
-    hidden_sizes: tuple[int, ...] = (48, 112, 128)
+    embedding_size: int = 32
+    hidden_sizes: tuple[int, ...] = (32, 96, 128)
     depths: tuple[int, ...] = (2, 2, 2)
 
 

@@ -16,7 +16,7 @@ from .models.hisa import HiSAConfig, HiSAForVideoGrounding
 from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
 from .models.ianet import IANetConfig, IANetForVideoGrounding
 from .models.mmn import MMNConfig, MMNForVideoGrounding
-from .pipeline import VideoGroundingPipeline, register_pipeline
+from .pipeline import VideoGroundingPipeline, load_pipeline, register_pipeline
 from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
 from .tokenization import WordVectors
 from .video.features import FeatureSpec
@@ -57,6 +57,7 @@ __all__ = [
     "VideoGroundingProcessor",
     "WordVectorConfig",
     "WordVectors",
+    "load_pipeline",
     *LAZY,
 ]
 

@@ -1,6 +1,8 @@
 """Features and sentences to candidates: many sentences in groups, videos beyond the trained length in windows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,45 +21,70 @@ KEPT = 512
 TEXT = ("input_ids", "attention_mask", "sentence_mask")
 
 
-def ground_videos(model: Any, processor: Any, items: Sequence[Mapping[str, Any]]) -> VideoGroundingOutput:
+@dataclass
+class Candidates(VideoGroundingOutput):
+    """moments (B, S, K, 2), scores (B, S, K), and paragraph_moments (B, 2) of methods that predict them.
+
+    Args:
+        attention: if it was asked for, for each video and sentence the (L, T) attention of its tokens and the video's
+            clips, which cover it evenly.
+    """
+
+    attention: list[list[torch.Tensor]] | None = None
+
+
+def ground_videos(
+    model: Any, processor: Any, items: Sequence[Mapping[str, Any]], attention: bool = False
+) -> Candidates:
     """Candidates of a batch of videos; each is encoded once, whatever the number of sentences.
 
     Args:
         items: with ``features`` (T_i, D), ``sentences`` and ``spec``; ``paragraph``: whether the sentences are one
             text, which a method that reads paragraphs reads together.
-
-    Returns:
-        moments (B, S, K, 2), scores (B, S, K), and paragraph_moments (B, 2) of methods that predict them.
+        attention: ask for the attention of words to clips as well, of a model that ``attends_words``.
     """
     batch = processor(video_features=[item["features"] for item in items], spec=items[0]["spec"], return_tensors="pt")
     batch = batch.to(model.device)
     if reads_paragraphs(model):
-        return _ground_readings(model, processor, batch, items)
+        return _ground_readings(model, processor, batch, items, attention)
     text = processor(text=[item["sentences"] for item in items], return_tensors="pt").to(model.device)
     video = {name: batch[name] for name in ("video_features", "video_mask", "source_length")}
-    outputs = []
+    outputs, maps = [], [[] for _ in items]
     for group in text_groups(model, text):
-        output = model(**video, **group)
+        output = model(**video, **group, output_intermediates=attention)
         video = {"video_state": output.video_state}
         outputs.append(VideoGroundingOutput(moments=output.moments, scores=output.scores))
-    return VideoGroundingOutput(
+        if attention:
+            for own, found in zip(maps, _attention(output, group, batch["video_mask"]), strict=True):
+                own += found
+    return Candidates(
         moments=torch.cat([output.moments for output in outputs], dim=1),
         scores=torch.cat([output.scores for output in outputs], dim=1),
+        attention=maps if attention else None,
     )
 
 
 def _ground_readings(
-    model: Any, processor: Any, video: Mapping[str, torch.Tensor], items: Sequence[Mapping[str, Any]]
-) -> VideoGroundingOutput:
+    model: Any,
+    processor: Any,
+    video: Mapping[str, torch.Tensor],
+    items: Sequence[Mapping[str, Any]],
+    attention: bool,
+) -> Candidates:
     """As :func:`ground_videos`, with a row for each part of a paragraph and for each sentence that stands alone."""
     parts = [_readings(model, item) for item in items]
     text = processor(text=[part for own in parts for part in own], return_tensors="pt").to(model.device)
     state = model.encode_video(video["video_features"].to(model.dtype), video["video_mask"])
     counts = torch.tensor([len(own) for own in parts], device=model.device)
     owners = torch.arange(len(items), device=model.device).repeat_interleave(counts).split(READINGS)
-    outputs, moments, scores = [], [], []
+    outputs, moments, scores, maps = [], [], [], [[] for _ in items]
     for rows, group in zip(owners, text_groups(model, text), strict=True):
-        outputs.append(model(**group, video_state=model.select_videos(state, rows)))
+        outputs.append(model(**group, video_state=model.select_videos(state, rows), output_intermediates=attention))
+        if attention:
+            for owner, found in zip(
+                rows.tolist(), _attention(outputs[-1], group, video["video_mask"][rows]), strict=True
+            ):
+                maps[owner] += found
         moments += outputs[-1].moments[group["sentence_mask"]].unbind()
         scores += outputs[-1].scores[group["sentence_mask"]].unbind()
     sentences = [len(item["sentences"]) for item in items]
@@ -65,11 +92,24 @@ def _ground_readings(
     if outputs[0].paragraph_moments is not None:
         pieces = torch.cat([output.paragraph_moments for output in outputs]).split(counts.tolist())
         whole = torch.stack([torch.stack([own[:, 0].min(), own[:, 1].max()]) for own in pieces])
-    return VideoGroundingOutput(
+    return Candidates(
         moments=pad_sequence(torch.stack(moments).split(sentences), batch_first=True),
         scores=pad_sequence(torch.stack(scores).split(sentences), batch_first=True, padding_value=-torch.inf),
         paragraph_moments=whole,
+        attention=maps if attention else None,
     )
+
+
+def _attention(
+    output: VideoGroundingOutput, text: Mapping[str, torch.Tensor], video_mask: torch.Tensor
+) -> list[list[torch.Tensor]]:
+    """For each row and real sentence the (L, T) attention of its real tokens and clips."""
+    counts, clips = text["attention_mask"].sum(-1).tolist(), video_mask.sum(1).tolist()
+    maps = output.word_clip_attention.float().cpu()
+    return [
+        [maps[row, sentence, :words, : clips[row]] for sentence, words in enumerate(own) if words]
+        for row, own in enumerate(counts)
+    ]
 
 
 def reads_paragraphs(model: Any) -> bool:
@@ -86,36 +126,60 @@ def _readings(model: Any, item: Mapping[str, Any]) -> list[list[str]]:
 
 
 def ground_in_windows(
-    model: Any, processor: Any, item: Mapping[str, Any], window_seconds: float, progress: bool | None = None
-) -> VideoGroundingOutput:
+    model: Any,
+    processor: Any,
+    item: Mapping[str, Any],
+    window_seconds: float,
+    progress: bool | None = None,
+    attention: bool = False,
+) -> Candidates:
     """Candidates of one long video from windows of ``window_seconds`` that overlap by half.
 
     Each window is grounded as a video of its own, the moments are placed in the whole video, and the best KEPT
     candidates of all windows remain. A moment of up to half a window lies whole in one of them. Sentences are encoded
-    once. There are no ``paragraph_moments``: no window sees the whole paragraph.
+    once. There are no ``paragraph_moments``: no window sees the whole paragraph. Attention is that within each window,
+    and its mean where windows overlap.
     """
     features = item["features"]
-    size = max(1, round(len(features) * window_seconds / item["duration"]))
+    size = min(len(features), max(1, round(len(features) * window_seconds / item["duration"])))
     text = processor(text=_readings(model, item), return_tensors="pt").to(model.device)
     groups = list(text_groups(model, text))
     states = [model.encode_text(**group) for group in groups]
     best: list[VideoGroundingOutput | None] = [None] * len(states)
+    pieces: list[list[torch.Tensor]] = []
     starts = window_starts(len(features), size)
     for start in tqdm(starts, desc="grounding", unit="window", disable=None if progress is None else not progress):
         window = processor(video_features=features[start : start + size], spec=item["spec"], return_tensors="pt")
         window = window.to(model.device)
         video_state = model.encode_video(window["video_features"].to(model.dtype), window["video_mask"])
+        pieces.append([])
         for number, (group, text_state) in enumerate(zip(groups, states, strict=True)):
             rows = torch.zeros(len(group["sentence_mask"]), dtype=torch.long, device=model.device)
             own_state = model.select_videos(video_state, rows) if reads_paragraphs(model) else video_state
-            output = model.ground(own_state, text_state)
-            moments = (output.moments.double() * min(size, len(features)) + start) / len(features)
+            output = model.ground(own_state, text_state, attention)
+            moments = (output.moments.double() * size + start) / len(features)
             best[number] = _best_of(best[number], moments, output.scores)
+            if attention:
+                pieces[-1] += chain.from_iterable(_attention(output, group, window["video_mask"][rows]))
     real = [group["sentence_mask"] for group in groups]
-    return VideoGroundingOutput(
+    joined = [_joined(windows, starts, size, len(features)) for windows in zip(*pieces, strict=True)]
+    return Candidates(
         moments=torch.cat([output.moments[mask] for output, mask in zip(best, real, strict=True)]).unsqueeze(0),
         scores=torch.cat([output.scores[mask] for output, mask in zip(best, real, strict=True)]).unsqueeze(0),
+        attention=[joined] if attention else None,
     )
+
+
+def _joined(windows: Sequence[torch.Tensor], starts: Sequence[int], size: int, length: int) -> torch.Tensor:
+    """(L, T) of each window of ``size`` rows -> one of all ``length`` rows, the mean where windows overlap."""
+    words, clips = windows[0].shape
+    total = windows[0].new_zeros(words, length * clips // size)
+    seen = total.new_zeros(total.shape[1])
+    for start, window in zip(starts, windows, strict=True):
+        first = start * clips // size
+        total[:, first : first + clips] += window
+        seen[first : first + clips] += 1
+    return total / seen
 
 
 def window_starts(length: int, size: int) -> list[int]:

@@ -32,6 +32,8 @@ class VideoGroundingOutput(ModelOutput):
             methods.
         video_state: what :meth:`encode_video` returned, to be given back for further queries.
         paragraph_moments: (B, 2) the moment of each row's sentences together, of methods that predict one.
+        word_clip_attention: (B, S, L, T) how much each of L tokens, the real ones first, and each clip have to do with
+            each other; only with ``output_intermediates``, of models that say ``attends_words``.
     """
 
     loss: torch.Tensor | None = None
@@ -40,6 +42,7 @@ class VideoGroundingOutput(ModelOutput):
     scores: torch.Tensor | None = None
     video_state: ModelOutput | None = None
     paragraph_moments: torch.Tensor | None = None
+    word_clip_attention: torch.Tensor | None = None
 
 
 class GroundingSteps:
@@ -49,6 +52,11 @@ class GroundingSteps:
     def feature_dim(self) -> int:
         """Width D of the clip features that the model takes."""
         return self.config.feature_dim
+
+    @property
+    def attends_words(self) -> bool:
+        """Whether outputs have ``word_clip_attention`` when intermediates are asked for."""
+        return False
 
     def encode_video(
         self,

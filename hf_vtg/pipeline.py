@@ -11,12 +11,12 @@ from transformers import AutoProcessor, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .auto import AutoModelForVideoGrounding
+from .auto import METHODS, AutoModelForVideoGrounding
 from .errors import FeatureError, ModelError, QueryError, VideoError
 from .folders import loading
-from .grounding import ground_in_windows, ground_videos
+from .grounding import Candidates, ground_in_windows, ground_videos
 from .hub import PushesToHub
-from .modeling import VideoGroundingOutput
+from .modeling import GroundingSteps, VideoGroundingOutput
 from .moments import to_seconds
 from .paragraphs import split_sentences
 from .processing import VideoGroundingProcessor
@@ -252,29 +252,52 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         model_inputs: dict[str, Any] | list[dict[str, Any]],
         window_seconds: float | None = None,
         progress: bool | None = None,
+        attention: bool = False,
     ):
+        if attention:
+            self.check_attention()
         items = model_inputs if isinstance(model_inputs, list) else [model_inputs]
         window = self.processor.trained_seconds if window_seconds is None else window_seconds
         is_long = [window is not None and item["duration"] > window for item in items]
         whole = [item for item, long in zip(items, is_long, strict=True) if not long]
-        together = iter(self._rows(ground_videos(self.model, self.processor, whole), whole) if whole else ())
+        together = iter(
+            self._rows(ground_videos(self.model, self.processor, whole, attention), whole) if whole else ()
+        )
         answers = []
         for item, long in zip(items, is_long, strict=True):
             if long:
-                output = ground_in_windows(self.model, self.processor, item, window, progress)
+                output = ground_in_windows(self.model, self.processor, item, window, progress, attention)
                 answers += self._rows(output, [item])
             else:
                 answers.append(next(together))
         return answers if isinstance(model_inputs, list) else answers[0]
 
-    @staticmethod
-    def _rows(output: VideoGroundingOutput, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def check_attention(self) -> None:
+        """Raise ModelError unless ``forward(inputs, attention=True)`` has something to give."""
+        if not self.model.attends_words:
+            able = [model for _, model in METHODS.values() if model.attends_words is not GroundingSteps.attends_words]
+            names = ", ".join(model.__name__.removesuffix("ForVideoGrounding") for model in able)
+            raise ModelError(
+                f"{self.model.name_or_path!r}, a {type(self.model).__name__}, has no attention of words to clips. "
+                f"Methods whose word level has it: {names}. Give such a model, or leave the attention out."
+            )
+
+    def _attention(self, sentences: list[str], maps: list[torch.Tensor]) -> list[tuple[list[str], torch.Tensor]]:
+        """For each sentence its words and their (words, clips) attention, without special tokens."""
+        pairs = []
+        for tokens, weights in zip(self.processor.words(sentences), maps, strict=True):
+            spoken = [place for place, token in enumerate(tokens) if token is not None]
+            pairs.append(([tokens[place] for place in spoken], weights[spoken]))
+        return pairs
+
+    def _rows(self, output: Candidates, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Candidates of each video, without padded sentences."""
         return [
             {
                 "moments": output.moments[row, : len(item["sentences"])],
                 "scores": output.scores[row, : len(item["sentences"])],
                 "whole": None if output.paragraph_moments is None else output.paragraph_moments[row],
+                "attention": output.attention and self._attention(item["sentences"], output.attention[row]),
                 **{name: item[name] for name in ("sentences", "duration", "paragraph", "single")},
             }
             for row, item in enumerate(items)

@@ -22,7 +22,7 @@ from .feature_extraction import (
 from .folders import SavedInFolder
 from .hub import PushesToHub
 from .moments import clip_moments, temporal_nms, to_fractions, to_seconds
-from .sentences import nest_sentences, tokenize_sentences
+from .sentences import nest_sentences, sentence_words, tokenize_sentences
 from .tokenization import WordVectors
 from .video.features import FeatureSpec
 
@@ -229,6 +229,10 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             ]
             for video, counts, mask in zip(ranked, found.tolist(), real, strict=True)
         ]
+
+    def words(self, sentences: Sequence[str]) -> list[list[str | None]]:
+        """What each token of a batch's ``input_ids`` stands for in its sentence (:func:`sentence_words`)."""
+        return sentence_words(self.tokenizer, sentences, self.max_words, self.unknown_words == "drop")
 
     @property
     def model_input_names(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from .errors import QueryError
 from .tokenization import PAD_ID
@@ -53,35 +53,14 @@ def tokenize_sentences(
     Raises:
         QueryError: a sentence that is empty or no string, with its index.
     """
-    flat = checked_sentences(sentences)
-    encoded = tokenizer(
-        flat,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_special_tokens_mask=True,
-        split_special_tokens=True,
-        verbose=False,
-    )
-    rows, found = [], Counter()
-    for index, (ids, special) in enumerate(zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)):
-        content = [position for position, is_special in enumerate(special) if not is_special]
-        room = tokenizer.model_max_length - (len(ids) - len(content))
-        if drop_unknown:
-            content = [position for position in content if ids[position] != tokenizer.unk_token_id]
-        kept = content
-        if max_words is not None and len(content) > max_words:
-            words = encoded.word_ids(index) if encoded.is_fast else range(len(ids))
-            allowed = set(list(dict.fromkeys(words[position] for position in content))[:max_words])
-            kept = [position for position in content if words[position] in allowed]
-        kept = kept[: max(room, 1)]
-        found["truncated"] += len(kept) < len(content)
-        if not content:
-            found["unknown_only"] += 1
-            ids = _unknown_only(tokenizer)
-        elif len(kept) < len(ids) - sum(special):
-            allowed = set(kept)
-            ids = [token for position, token in enumerate(ids) if special[position] or position in allowed]
-        rows.append(ids)
+    found = Counter()
+    encoded, places = _tokens(tokenizer, checked_sentences(sentences), max_words, drop_unknown, found)
+    rows = []
+    for ids, kept in zip(encoded["input_ids"], places, strict=True):
+        if kept is None:
+            rows.append(_unknown_only(tokenizer))
+        else:
+            rows.append(ids if len(kept) == len(ids) else [ids[position] for position in kept])
     _report(found, counts)
 
     per_video = np.array([len(video) for video in sentences])
@@ -99,6 +78,80 @@ def tokenize_sentences(
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         "sentence_mask": torch.from_numpy(sentence_mask),
     }
+
+
+def sentence_words(
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[str],
+    max_words: int | None = None,
+    drop_unknown: bool = False,
+) -> list[list[str | None]]:
+    """What each token of :func:`tokenize_sentences` stands for in its sentence, as it is written there.
+
+    Returns:
+        for each sentence one entry a token: a word, or the piece of it that a subword tokenizer made, or None for a
+        special token. One unknown token that stands for a whole sentence is that sentence.
+
+    Raises:
+        QueryError: as :func:`tokenize_sentences`.
+    """
+    flat = checked_sentences([sentences])
+    encoded, places = _tokens(tokenizer, flat, max_words, drop_unknown, Counter(), tokenizer.is_fast)
+    rows = []
+    for index, (sentence, kept) in enumerate(zip(flat, places, strict=True)):
+        if kept is None:
+            unknown = _unknown_id(tokenizer)
+            rows.append([sentence.strip() if token == unknown else None for token in _unknown_only(tokenizer)])
+            continue
+        words = tokenizer.convert_ids_to_tokens(encoded["input_ids"][index])
+        if tokenizer.is_fast:
+            spans = encoded["offset_mapping"][index]
+            words = [sentence[a:b].strip() or word for (a, b), word in zip(spans, words, strict=True)]
+        special = encoded["special_tokens_mask"][index]
+        rows.append([None if special[position] else words[position] for position in kept])
+    return rows
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    flat: Sequence[str],
+    max_words: int | None,
+    drop_unknown: bool,
+    found: Counter,
+    offsets: bool = False,
+) -> tuple[BatchEncoding, list[Sequence[int] | None]]:
+    """All tokens of each sentence, and the positions of those that stay; None where no word is left."""
+    encoded = tokenizer(
+        flat,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=offsets,
+        split_special_tokens=True,
+        verbose=False,
+    )
+    places: list[Sequence[int] | None] = []
+    for index, (ids, special) in enumerate(zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)):
+        content = [position for position, is_special in enumerate(special) if not is_special]
+        room = tokenizer.model_max_length - (len(ids) - len(content))
+        if drop_unknown:
+            content = [position for position in content if ids[position] != tokenizer.unk_token_id]
+        kept = content
+        if max_words is not None and len(content) > max_words:
+            words = encoded.word_ids(index) if encoded.is_fast else range(len(ids))
+            allowed = set(list(dict.fromkeys(words[position] for position in content))[:max_words])
+            kept = [position for position in content if words[position] in allowed]
+        kept = kept[: max(room, 1)]
+        found["truncated"] += len(kept) < len(content)
+        found["unknown_only"] += not content
+        if not content:
+            places.append(None)
+        elif len(kept) == len(ids) - sum(special):
+            places.append(range(len(ids)))
+        else:
+            allowed = set(kept)
+            places.append([position for position in range(len(ids)) if special[position] or position in allowed])
+    return encoded, places
 
 
 def checked_sentences(sentences: Sequence[Sequence[str]]) -> list[str]:
@@ -127,8 +180,11 @@ def _unknown_only(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     ids = tokenizer("a")["input_ids"]
     first = special.index(0)
     last = len(special) - special[::-1].index(0)
-    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else PAD_ID
-    return [*ids[:first], unknown, *ids[last:]]
+    return [*ids[:first], _unknown_id(tokenizer), *ids[last:]]
+
+
+def _unknown_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    return tokenizer.unk_token_id if tokenizer.unk_token_id is not None else PAD_ID
 
 
 def _report(found: Counter, counts: Counter | None) -> None:

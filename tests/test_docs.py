@@ -19,6 +19,7 @@ from .conftest import ROOT, SHARED
 from .docs_process import code_blocks
 from .foreign_models import save_foreign_model
 from .loopback_hub import LoopbackHub
+from .vision_models import save_grounding_model
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -118,6 +119,7 @@ def results(work):
     variables = tiny_charades(work / "charades")
     with LoopbackHub() as hub:
         hub.add("openai/clip-vit-base-patch32", save_foreign_model("clip", work / "clip"))
+        hub.add("your-name/hisa-shapes", save_grounding_model(work / "hisa", "hisa"))
         environment = {
             **os.environ,
             **hub.environment(work / "home"),

@@ -8,10 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer, BertTokenizerFast
+from transformers import AutoTokenizer, BertTokenizerFast, CanineTokenizer
 
 from hf_vtg.errors import HFVTGError, QueryError
-from hf_vtg.sentences import nest_sentences, tokenize_sentences
+from hf_vtg.sentences import nest_sentences, sentence_words, tokenize_sentences
 from hf_vtg.tokenization import PATTERNS, WordVectors, split_words, vocabulary_of
 
 WORDS = ["the", "person", "n't", "'s", "turns", "t-shirt", "café", "1/2", "light", "do"]
@@ -349,6 +349,28 @@ def test_forms_of_text():
     for bad in ([["a"], "b"], [], 7, None):
         with pytest.raises(QueryError):
             nest_sentences(bad)
+
+
+def test_tokens_stand_for_the_words_of_the_sentence(vectors, bert):
+    """As they are written there, one a token of the batch, whatever was cut or left out."""
+    texts = ["The light's Café does n’t", "zzz", "turns 1/2 the light"]
+    cases = [
+        (vectors.build_tokenizer(), {}, ["The", "light", "'s", "Café", "does", "n’t"], ["zzz"]),
+        (vectors.build_tokenizer("whitespace"), {}, texts[0].split(), ["zzz"]),
+        (vectors.build_tokenizer(), {"max_words": 2}, ["The", "light"], ["zzz"]),
+        (vectors.build_tokenizer(), {"drop_unknown": True}, ["The", "light", "'s", "Café", "n’t"], ["zzz"]),
+        (bert, {"max_words": 2}, [None, "The", "light", None], [None, "zzz", None]),
+    ]
+    for tokenizer, options, first, second in cases:
+        words = sentence_words(tokenizer, texts, **options)
+        assert words[:2] == [first, second]
+        mask = tokenize_sentences(tokenizer, [texts], **options)["attention_mask"][0]
+        assert [len(row) for row in words] == mask.sum(-1).tolist()
+    assert sentence_words(bert, ["The person turns on."]) == [[None, "The", "person", "turn", "s", "on", ".", None]]
+    # A tokenizer that cannot say where its tokens come from.
+    assert sentence_words(CanineTokenizer(), ["on"]) == [[None, "o", "n", None]]
+    with pytest.raises(QueryError, match="is empty"):
+        sentence_words(bert, ["the", " "])
 
 
 @pytest.mark.needs_shared

@@ -8,7 +8,9 @@ from hf_vtg.visualization import (
     MAX_QUERIES,
     PREDICTION,
     TRUTH,
+    check_attention,
     plot_attention,
+    plot_attentions,
     plot_score_map,
     plot_score_maps,
     plot_timeline,
@@ -133,6 +135,34 @@ def test_attention_stands_at_its_word_and_clip():
         plot_attention(["a", "b"], weights, 8.0)
     with pytest.raises(HFVTGError, match="NaN"):
         plot_attention(["a"], [[np.nan]], 8.0)
+
+
+@pytest.mark.parametrize("count", [2, 10, 30])
+def test_each_query_has_its_own_attention(count):
+    generator = np.random.default_rng(0)
+    lengths = [3 + k % 9 for k in range(count)]
+    attention = [([f"word{n} of {k}" for n in range(w)], generator.random((w, 5))) for k, w in enumerate(lengths)]
+    titles = [f"sentence {k} about a person $5 who opens the door and walks away from it" for k in range(count)]
+    moments = [None, *[(1.0, 2.0 + 0.1 * k) for k in range(1, count)]]
+    figure = plot_attentions(attention, 16.0, moments, titles=titles)
+    pictures = [axes for axes in figure.axes if axes.get_xlabel() == "seconds"]
+    for k, axes in enumerate(pictures):
+        assert [label.get_text() for label in axes.get_yticklabels()] == attention[k][0]
+        (image,) = axes.images
+        assert (image.get_array() == attention[k][1]).all() and axes.get_xlim() == (0, 16)
+        assert axes.get_title("left").startswith(f"sentence {k} about")
+        assert [(p.get_x(), p.get_x() + p.get_width()) for p in axes.patches] == [moments[k]] * (k > 0)
+    assert len(pictures) == count and overlaps(figure) == ([], [])
+    with pytest.raises(HFVTGError, match=f"{count} queries, {count} moments, {count} true moments and 1 titles"):
+        plot_attentions(attention, 16.0, moments, titles=["one"])
+
+
+def test_attention_that_fits_no_figure_is_refused():
+    with pytest.raises(HFVTGError, match="61 queries"):
+        check_attention([["a"]] * 61)
+    with pytest.raises(HFVTGError, match="1001 words"):
+        check_attention([["a"] * 1000, ["b"]])
+    check_attention([["a"] * 500, ["b"] * 500])
 
 
 def test_lists_that_do_not_fit_are_refused():

@@ -86,14 +86,15 @@ def save_vision_model(name: str, folder: Path) -> Path:
     return folder
 
 
-def save_grounding_model(folder: Path) -> Path:
-    """Save a tiny MMN as ``folder``/model whose processor names ``folder``/vit at 10 frames a second."""
+def save_grounding_model(folder: Path, method: str = "mmn") -> Path:
+    """Save a tiny model as ``folder``/model whose processor names ``folder``/vit at 10 frames a second."""
     from hf_vtg import VideoEncoder, VideoGroundingProcessor
 
-    from .test_models import TestMMN
+    from . import test_models
 
     encoder = VideoEncoder(save_vision_model("vit", folder / "vit"), fps=10)
-    tester = TestMMN()
+    testers = test_models.VideoGroundingModelTester.__subclasses__()
+    tester = next(tester for tester in testers if tester.method == method)()
     model = tester.model(feature_dim=encoder.spec.dim)
     processor = VideoGroundingProcessor.from_model_config(
         model.config, tester.word_vectors().build_tokenizer(), encoder.spec

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HFVTGError, QueryError, VideoError
+from ..paragraphs import split_sentences
 from ..pipeline import DEFAULT_MODEL, load_pipeline
 from .parser import add_command, device, note, positive, print_json, read_lines
 
@@ -38,27 +39,35 @@ def add(commands: Any) -> None:
     parser.add_argument("--clips", type=Path, metavar="DIR", help="cut each moment to an mp4 file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="timeline as .png, .svg or .pdf")
     parser.add_argument("--map", type=Path, metavar="FILE", help="score maps of the sentences, likewise")
+    parser.add_argument(
+        "--attention", type=Path, metavar="FILE", help="attention of words and clips, likewise: HiSA, IA-Net, HSCNet"
+    )
 
 
 def run(options: Any) -> int:
     from ..benchmarks.extraction import find_videos
+    from ..visualization import check_attention
 
     queries = [*options.query, *(read_lines(options.queries) if options.queries else [])]
     if not queries:
         raise QueryError('Nothing to look for: give --query "a sentence", or --queries FILE.')
-    for picture in filter(None, (options.plot, options.map)):
+    if options.paragraph and len(queries) == 1:
+        queries = split_sentences(queries[0])
+    for picture in filter(None, (options.plot, options.map, options.attention)):
         check_picture(picture, len(queries))
     videos = find_videos(options.videos)
     pipe = load_pipeline(options.model, device=None if options.device == "auto" else options.device)
-    # Bad text is found before minutes are spent on the first video.
+    # Bad text, and what cannot be drawn, is found before minutes are spent on the first video.
     pipe.processor(text=[queries])
-    asked = queries[0] if options.paragraph and len(queries) == 1 else queries
+    if options.attention:
+        pipe.check_attention()
+        check_attention(pipe.processor.words(queries))
     failed = []
     for video_id, path in videos.items():
         try:
             encoded = pipe.encode(path, backbone=options.backbone, use_cache=not options.no_cache)
-            question = {"video": encoded, "query": asked, "paragraph": options.paragraph}
-            candidates = pipe.forward(pipe.preprocess(question))
+            question = {"video": encoded, "query": queries, "paragraph": options.paragraph}
+            candidates = pipe.forward(pipe.preprocess(question), attention=options.attention is not None)
             answer = pipe.postprocess(candidates, top_k=options.top_k)
             if not options.paragraph:
                 found = zip(queries, answer, strict=True)
@@ -94,7 +103,7 @@ def _cut(answer: dict[str, Any], folder: Path) -> None:
 
 def _draw(options: Any, candidates: dict[str, Any], answer: dict[str, Any], several: bool) -> None:
     from ..video.cutting import thumbnails
-    from ..visualization import plot_score_maps, plot_timeline, save_figure
+    from ..visualization import plot_attentions, plot_score_maps, plot_timeline, save_figure
 
     def named(path: Path) -> Path:
         return path.with_stem(f"{path.stem}_{answer['video_id']}") if several else path
@@ -113,6 +122,10 @@ def _draw(options: Any, candidates: dict[str, Any], answer: dict[str, Any], seve
     if options.map:
         figure = plot_score_maps(candidates["moments"], candidates["scores"], duration, titles=queries)
         save_figure(figure, named(options.map))
+    if options.attention:
+        tops = (row["moments"][:1] for row in answer["sentences"])
+        best = [(top[0]["start"], top[0]["end"]) if top else None for top in tops]
+        save_figure(plot_attentions(candidates["attention"], duration, best, titles=queries), named(options.attention))
 
 
 def _print_json(answer: dict[str, Any], paragraph: bool) -> None:
@@ -147,5 +160,6 @@ def check_picture(path: Path, queries: int) -> None:
         raise HFVTGError(f"{path} is no picture that can be written: choose a name that ends in {', '.join(FORMATS)}.")
     if queries > MAX_QUERIES:
         raise HFVTGError(
-            f"{queries} sentences do not fit one picture: at most {MAX_QUERIES}. Leave out --plot and --map."
+            f"{queries} sentences do not fit one picture: at most {MAX_QUERIES}. Leave out --plot, --map and "
+            "--attention."
         )

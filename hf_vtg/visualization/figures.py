@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..cache import atomic_path
 from ..errors import HFVTGError
 
@@ -35,6 +37,12 @@ def plain(text: str) -> str:
 def wrapped(text: str, width: int, lines: int = 2) -> str:
     """At most so many lines of so many letters; what does not fit ends in an ellipsis."""
     return "\n".join(textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" \u2026")) or " "
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Numbers, or a tensor of any kind, as float64."""
+    values = values.detach().cpu().float().numpy() if hasattr(values, "detach") else values
+    return np.asarray(values, dtype=np.float64)
 
 
 def save_figure(figure: Any, path: str | os.PathLike) -> Path:

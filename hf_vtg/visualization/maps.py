@@ -1,4 +1,4 @@
-"""What a model sees inside: the scores of all proposals over start and end, and the attention of words to clips."""
+"""What a model sees inside: the scores of all proposals over start and end."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import HFVTGError
-from .figures import COLORMAP, MAX_QUERIES, PREDICTION, TRUTH, new_figure, plain, wrapped
+from .figures import COLORMAP, MAX_QUERIES, PREDICTION, TRUTH, as_array, new_figure, wrapped
 
 MAX_CELLS = 512
 
@@ -21,7 +21,7 @@ def plot_score_map(
 ) -> Any:
     """Scores of all proposals of one query: :func:`plot_score_maps` of moments (K, 2) and scores (K,)."""
     truths, titles = None if truth is None else [truth], None if title is None else [title]
-    return plot_score_maps(_array(moments)[None], _array(scores)[None], duration, truths, titles)
+    return plot_score_maps(as_array(moments)[None], as_array(scores)[None], duration, truths, titles)
 
 
 def plot_score_maps(
@@ -46,7 +46,7 @@ def plot_score_maps(
     Raises:
         HFVTGError: other shapes or numbers, too many queries, or a query without any candidate.
     """
-    moments, scores = _array(moments), _array(scores)
+    moments, scores = as_array(moments), as_array(scores)
     if moments.ndim != 3 or moments.shape[2:] != (2,) or scores.shape != moments.shape[:2]:
         raise HFVTGError(
             f"A score map needs moments (K, 2) and scores (K,) of each query, not {moments.shape[1:]} and "
@@ -111,57 +111,3 @@ def _edges(centres: np.ndarray) -> np.ndarray:
         return centres[0] + np.array([-0.5, 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
-def plot_attention(
-    words: Sequence[str],
-    weights: Any,
-    duration: float,
-    moment: Sequence[float] | None = None,
-    truth: Sequence[float] | None = None,
-    title: str | None = None,
-) -> Any:
-    """Attention of each word to each clip of a video (word level of IA-Net, HiSA, HSCNet).
-
-    Args:
-        words: W words or tokens.
-        weights: (W, T), any real numbers; the T clips cover the video evenly. Padding is left out by the caller.
-        duration: seconds of the video.
-        moment, truth: predicted and true (start, end) in seconds, as bars above the words.
-
-    Returns:
-        a ``matplotlib.figure.Figure``.
-
-    Raises:
-        HFVTGError: other shapes, or weights that are not finite.
-    """
-    weights = _array(weights)
-    if weights.ndim != 2 or len(words) != len(weights) or 0 in weights.shape:
-        raise HFVTGError(f"{len(words)} words and weights of shape {weights.shape} do not fit: (words, clips) needed.")
-    if not np.isfinite(weights).all():
-        raise HFVTGError("Attention holds NaN or infinity. Leave out padded words and clips.")
-    figure = new_figure(9.0, 1.4 + 0.26 * len(words))
-    axes = figure.add_subplot()
-    image = axes.imshow(
-        weights, aspect="auto", cmap=COLORMAP, interpolation="nearest", extent=(0, duration, len(words) - 0.5, -0.5)
-    )
-    figure.colorbar(image, ax=axes, label="weight", pad=0.01)
-    axes.set_yticks(range(len(words)), [wrapped(word, 24, lines=1) for word in words], fontsize=8)
-    bars = [("predicted", moment, PREDICTION), ("true", truth, TRUTH)]
-    bars = [bar for bar in bars if bar[1] is not None]
-    for k, (name, (start, end), color) in enumerate(bars):
-        axes.barh(-0.85 - 0.5 * k, end - start, left=start, height=0.4, color=color, label=plain(name), linewidth=0)
-    axes.set_ylim(len(words) - 0.5, -0.6 - 0.5 * len(bars) if bars else -0.5)
-    axes.set_xlim(0, duration)
-    axes.set_xlabel("seconds")
-    axes.spines[["top", "right"]].set_visible(False)
-    if bars:
-        figure.legend(loc="outside upper right", ncols=2, fontsize=8, frameon=False)
-    if title:
-        axes.set_title(wrapped(title, 60, lines=1), loc="left", fontsize=10)
-    return figure
-
-
-def _array(values: Any) -> np.ndarray:
-    values = values.detach().cpu().float().numpy() if hasattr(values, "detach") else values
-    return np.asarray(values, dtype=np.float64)

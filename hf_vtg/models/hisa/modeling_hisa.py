@@ -124,6 +124,10 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         self.inside_head = _head(width, config.head_hidden_size)
         self.post_init()
 
+    @property
+    def attends_words(self) -> bool:
+        return True
+
     def default_loss_weights(self) -> dict[str, float]:
         config = self.config
         return {
@@ -222,6 +226,8 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             moments=moments,
             scores=restore_sentences(scores, mask).masked_fill(~mask.unsqueeze(-1), -torch.inf),
             video_state=video_state,
+            # A clip's weights are 1 in sum over the words.
+            word_clip_attention=restore_sentences(weights.transpose(1, 2), mask) if output_intermediates else None,
             **{f"logits_{name}": restore_sentences(x, mask) for name, x in logits.items()},
             **{f"prob_{name}": restore_sentences(x, mask) for name, x in prob.items()},
             text_state=text_state,

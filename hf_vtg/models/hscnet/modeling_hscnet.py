@@ -190,6 +190,10 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         elif isinstance(module, MultiModalLayer):
             init.constant_(module.log_sigma, module.initial_log_sigma)
 
+    @property
+    def attends_words(self) -> bool:
+        return self.config.aligns("W") or self.config.decodes("W")
+
     def default_loss_weights(self) -> dict[str, float]:
         config = self.config
         names = {"W": "align_word", "S": "align_sentence", "P": "align_paragraph"}
@@ -279,11 +283,16 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         segments = self.decoder(semantics.get("W"), semantics["S"], semantics.get("P"), text_state, trace)
         moments = predicted_moments(segments.final)
         scores = attention_inside(attention["S"], moments, clip_mask).masked_fill(~sentence_mask, -torch.inf)
+        word_attention = None
+        if output_intermediates and "W" in attention:
+            places = text_state.slot_index[sentence_mask]
+            word_attention = restore_sentences(attention["W"][sentence_mask.nonzero()[:, :1], places], sentence_mask)
         return HSCNetOutput(
             moments=moments.unsqueeze(2),
             scores=scores.unsqueeze(2),
             video_state=video_state,
             paragraph_moments=None if segments.paragraph is None else predicted_moments(segments.paragraph)[:, 0],
+            word_clip_attention=word_attention,
             word_moments=None if segments.word is None else predicted_moments(segments.word),
             word_similarity=similarity.get("W"),
             sentence_similarity=similarity["S"],

@@ -158,6 +158,10 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
             init.xavier_uniform_(module.none_video)
             init.xavier_uniform_(module.none_query)
 
+    @property
+    def attends_words(self) -> bool:
+        return True
+
     def default_loss_weights(self) -> dict[str, float]:
         return {"cls_loss": 1.0, "reg_loss": self.config.boundary_weight}
 
@@ -258,11 +262,17 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
             offsets=offsets,
             boxes=boxes,
             legal_mask=legal,
+            word_clip_attention=restore_sentences(self._last_look(steps), real) if output_intermediates else None,
             text_state=text_state,
             attentions=tuple(steps) if output_intermediates else None,
             fused_query=restore_sentences(gathered, real) if output_intermediates else None,
             localized=restore_sentences(localized, real) if output_intermediates else None,
         )
+
+    def _last_look(self, steps: list[IANetAttention]) -> torch.Tensor:
+        """(R, N, T) where the words look in the last inter-modal step; what they give to none tokens is left out."""
+        last = steps[-2 if self.config.use_intra else -1]
+        return last.query_map[..., : last.video.shape[1]]
 
     def _anchors(self, mask: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """(K, 2) windows and (B, K) which of them are legal."""

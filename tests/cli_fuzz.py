@@ -45,7 +45,10 @@ LINES = [
     '{"results": {"a-0": [{"timestamp": [0, 1], "score": 1}]}}',
 ]
 OPTIONS = {
-    "ground": ["--query", "--queries", "--top-k", "--plot", "--map", "--clips", "--paragraph", "--json", "--backbone"],
+    "ground": [
+        *("--query", "--queries", "--top-k", "--plot", "--map", "--attention", "--clips", "--paragraph", "--json"),
+        "--backbone",
+    ],
     "extract": ["--fps", "--window", "--stride", "--crop", "--encode-batch", "--device", "--revision", "--json"],
     "check-data": ["--videos", "--features", "--max-findings", "--json"],
     "evaluate": ["--format", "--round-iou", "--ranks", "--iou-thresholds", "--output", "--json", "--strict"],

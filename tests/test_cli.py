@@ -88,6 +88,15 @@ def test_clips_and_pictures(ground, tmp_path):
         assert probe_video(clip).duration == pytest.approx(float(end) - float(start), abs=0.011)
 
 
+@pytest.mark.parametrize("command", [module.__name__.split(".")[-1].replace("_", "-") for module in cli.COMMANDS])
+def test_every_command_helps_with_examples_and_speaks_json(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and "--json" in text
+    assert text.split("examples:\n")[1].startswith(f"  hf-vtg {command}")
+
+
 def test_recipes_are_listed_and_a_wrong_name_is_answered(capsys):
     assert cli.main(["recipes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == RECIPES.keys()

@@ -110,12 +110,20 @@ def test_nothing_to_do_is_an_error(backbone, videos, tmp_path, capsys):
     assert "features.doc" in capsys.readouterr().err
 
 
-def test_a_run_that_is_killed_ends_in_the_same_file(backbone, tmp_path):
-    """SIGKILL after a part, and between the whole file and the removal of its parts: nothing is encoded twice."""
+def test_a_run_that_is_killed_ends_in_the_same_file(backbone, tmp_path, capsys):
+    """Of 40 files, odd ones among them: SIGKILL after a part, and between the whole file and the removal of its parts;
+    nothing is encoded twice."""
     folder, out = tmp_path / "videos", tmp_path / "features.h5"
     folder.mkdir()
-    for k in range(4):
-        render(folder / f"v{k}.mp4", [100 * i for i in range(10 + k)], 100)
+    whole = [f"v{k:02}" for k in range(35)]
+    for k, name in enumerate(whole):
+        render(folder / f"{name}.mp4", [100 * i for i in range(5 + k % 4)], 100)
+    (folder / "u0.mp4").write_bytes(b"")
+    (folder / "u1.mp4").write_bytes(b"no video at all")
+    (folder / "u2.mp4").write_bytes((folder / "v00.mp4").read_bytes()[:-700])
+    render(folder / "w\u00fc $1 .mkv", [0], 100)
+    render(folder / "x.webm", [0, 40, 1000], 500, codec="libvpx", options={"deadline": "realtime"})
+    answered = [*whole, "w\u00fc $1 ", "x"]
     code = (
         "import os, shutil, signal, sys; from hf_vtg.benchmarks import extraction; from hf_vtg.cli import main\n"
         "where, real = sys.argv.pop(1), extraction.save_encoded\n"
@@ -128,13 +136,14 @@ def test_a_run_that_is_killed_ends_in_the_same_file(backbone, tmp_path):
     )
     command = ["extract", str(folder), "--backbone", str(backbone)]
     done = []
-    for where in ("v1", "end"):
+    for where in ("v16", "end"):
         arguments = [where, *command, "--out", str(out)]
         run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
         assert run.returncode == -signal.SIGKILL, run.stderr
         assert out.exists() == (where == "end")
-        done += [line for line in run.stdout.splitlines() if line.startswith("v")]
-    assert done == [f"v{k}" for k in range(4)]
+        done += [line for line in run.stdout.split("\n") if line in answered]
+    assert done == answered
     assert main([*command, "--out", str(out)]) == main([*command, "--out", str(tmp_path / "whole.h5")]) == 0
+    assert capsys.readouterr().out.count("3 of 40 failed") == 2
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["features.h5", "videos", "whole.h5"]

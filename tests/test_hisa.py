@@ -53,6 +53,19 @@ def batch_of(features, words, rows=slice(None)):
     }
 
 
+def test_initial_gain_widens_first_weights_and_no_loaded_ones(tmp_path):
+    plain, wide = tiny(), tiny(initial_gain=5.0)
+    widened = {"query_head.weight", "video_head.weight"} | {
+        f"localization_lstm.rnn.weight_ih_l0{end}" for end in ("", "_reverse")
+    }
+    for (name, before), after in zip(plain.named_parameters(), wide.parameters(), strict=True):
+        widest = after.abs().max() / before.abs().max()
+        assert (widest > 4) == (name in widened), (name, widest)
+    wide.save_pretrained(tmp_path)
+    loaded = HiSAForVideoGrounding.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(wide.parameters(), loaded.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     "benchmark, parameters",
     [("charades_sta", 40_340_484), ("activitynet_captions", 14_239_424), ("tacos", 40_344_580)],

@@ -38,6 +38,8 @@ class HiSAConfig(VideoGroundingConfig):
         inside_divisor: of the inside loss over e - s + 1 clips: ``"span"`` = e - s (published), or ``"clips"``.
         target_rule: last clip of a moment: ``"floor"`` (Charades-STA) or ``"ceil"`` of its end (the other two).
         clip_stride: every ``clip_stride``-th row of the features is a clip (Charades-STA: 3).
+        initial_gain: factor on the first weights of the projections of words and clips that are multiplied, and of the
+            localisation LSTM's input. PyTorch's own (1) leave products of 0.01, and training on a plateau.
         num_candidates: best pairs of start and end clip that are returned.
         attention_elements: most elements of the clips x words tensor held at once; more leave the caches of a CPU.
     """
@@ -64,6 +66,7 @@ class HiSAConfig(VideoGroundingConfig):
     inside_divisor: Literal["span", "clips"] = "span"
     target_rule: Literal["floor", "ceil"] = "floor"
     clip_stride: int = 1
+    initial_gain: float | int = 1.0
     num_candidates: int = 512
     attention_elements: int = 2**21
 

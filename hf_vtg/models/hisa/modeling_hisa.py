@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ...layers.losses import upcast
@@ -127,6 +128,18 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
     @property
     def attends_words(self) -> bool:
         return True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        gain, recurrent = self.config.initial_gain, self.localization_lstm.rnn
+        if gain == 1:
+            return
+        if module is self.query_head or module is self.video_head:
+            _widen(module.weight, gain, module.in_features)
+        if module is recurrent:
+            for weight in (module.weight_ih_l0, module.weight_ih_l0_reverse):
+                _widen(weight, gain, module.hidden_size)
 
     def default_loss_weights(self) -> dict[str, float]:
         config = self.config
@@ -294,3 +307,8 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
 
 def _head(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+
+
+def _widen(weight: nn.Parameter, gain: float, size: int) -> None:
+    """Draw ``weight`` from ``gain`` times the range of PyTorch's own layers of that size."""
+    init.uniform_(weight, -gain * size**-0.5, gain * size**-0.5)

@@ -50,6 +50,7 @@ def trainer_of(model, processor, rows, output: Path, repo_id: str) -> VideoGroun
 
 
 def publish(folder: Path) -> dict:
+    measured = {}
     for local in sorted(folder.iterdir()):
         method, rows = local.name, read_rows(local)
         model = AutoModelForVideoGrounding.from_pretrained(local)
@@ -66,13 +67,14 @@ def publish(folder: Path) -> dict:
             "seed": 0,
             "metrics": {k.removeprefix("eval_"): v for k, v in metrics.items() if k[5:].startswith(("R@", "num_"))},
         }
+        measured[method] = results["metrics"]
         model_card(f"org/{method}-parts", model, processor, results).push_to_hub(f"org/{method}-parts")
         trainer.push_to_hub()
     annotations = folder.parent / "train.jsonl"
     export_benchmark("jsonl", {"train": annotations}, folder.parent / "parquet", ["sentence", "paragraph"])
     HfApi().create_repo("org/annotations", repo_type="dataset")
     HfApi().upload_folder(repo_id="org/annotations", repo_type="dataset", folder_path=folder.parent / "parquet")
-    return {"failures": fail(model, processor, trainer)}
+    return {"failures": fail(model, processor, trainer), "metrics": measured}
 
 
 def fail(model, processor, trainer) -> dict[str, list[str]]:

@@ -146,6 +146,9 @@ def test_cards_carry_the_metrics(method, loaded, published):
     by_hand, by_trainer = (loaded["metrics"][f"{method}-{way}"] for way in ("parts", "trainer"))
     assert by_hand.keys() == {k for k in by_trainer if k != "mIoU"} and "R@1,IoU=0.5" in by_hand
     assert all(by_hand[name] == by_trainer[name] for name in by_hand)
+    measured = {name: value for name, value in published["metrics"][method].items() if name.startswith("R@")}
+    assert by_hand == {name: round(value, 2) for name, value in measured.items()}
+    assert any(value % 1 for value in by_hand.values())
 
 
 @pytest.mark.parametrize("kind", ["500", "drop"])

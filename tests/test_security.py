@@ -216,15 +216,17 @@ def unsafe_calls(source: str) -> list[str]:
         unsafe |= name == "torch.load" and options.get("weights_only") is not True
         unsafe |= name == "np.load" and options.get("allow_pickle") is not False
         unsafe |= options.get("trust_remote_code") is True or options.get("shell") is True
+        unsafe |= options.get("weights_only") is False
         found += [f"line {node.lineno}: {name}"] if unsafe else []
     return found
 
 
 def test_the_walk_finds_what_is_unsafe():
     unsafe = (
-        "torch.load(f)\nnp.load(f)\nx.load(f, trust_remote_code=True)\neval(s)\ntar.extractall()\nrun(c, shell=True)"
+        "torch.load(f)\nnp.load(f)\nx.load(f, trust_remote_code=True)\neval(s)\ntar.extractall()\nrun(c, shell=True)\n"
+        "AutoModel.from_pretrained(f, weights_only=False)"
     )
-    assert len(unsafe_calls(unsafe)) == 6
+    assert len(unsafe_calls(unsafe)) == 7
     assert unsafe_calls("torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nmodel.eval()") == []
 
 

@@ -108,3 +108,7 @@ def test_features_that_cannot_be_used(pipe):
     ):
         with pytest.raises(FeatureError, match=message):
             pipe(wrong, QUERY, duration=9.0)
+    # Behind one of the right kind in a batch, too.
+    videos = [{"features": good, "duration": 9.0}, {"features": good, "spec": other, "duration": 9.0}]
+    with pytest.raises(FeatureError, match="another kind.*i3d"):
+        pipe(videos, QUERY, batch_size=2)

@@ -1,6 +1,9 @@
 """Official checkpoints become folders that load; what does not fit is refused with a list."""
 
 import json
+import os
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -8,12 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, pipeline
 
-from hf_vtg import AutoModelForVideoGrounding, WordVectorConfig, WordVectors
+from hf_vtg import AutoModelForVideoGrounding, FeatureSpec, WordVectorConfig, WordVectors
 from hf_vtg.auto import METHODS
+from hf_vtg.benchmarks.feature_presets import FeaturePreset
 from hf_vtg.cli import main
 from hf_vtg.converting import Conversion, convert_checkpoint
 from hf_vtg.errors import ModelError
 
+from .conftest import ROOT
+from .loopback_hub import LoopbackHub
 from .model_tester import WORDS
 
 PUBLISHED = ("mmn", "hisa", "ianet", "clear")
@@ -131,6 +137,50 @@ def test_sizes_of_a_published_experiment(official, monkeypatch):
     again, _ = convert_checkpoint(official.job(config=own))
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+
+
+def test_features_are_those_of_the_benchmark_that_have_the_width(shared, tmp_path, monkeypatch, caplog):
+    official = Official(shared, "hisa", tmp_path)
+    config = import_module("hf_vtg.models.hisa.conversion_hisa").config_from_official(
+        json.loads(official.config.read_text())
+    )
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({**json.loads(config.to_json_string()), "benchmark": "charades_sta"}))
+    specs = [FeatureSpec(backbone=name, dim=config.feature_dim) for name in ("i3d", "vgg16", "c3d")]
+    presets = {
+        "wider": FeaturePreset("charades_sta", FeatureSpec(backbone="i3d", dim=config.feature_dim + 1)),
+        "fits": FeaturePreset("charades_sta", specs[0]),
+        "elsewhere": FeaturePreset("tacos", specs[2]),
+    }
+    monkeypatch.setattr("hf_vtg.converting.FEATURE_PRESETS", presets)
+    assert convert_checkpoint(official.job(config=own))[1].feature_extractor.spec == specs[0]
+    assert caplog.text == ""
+    presets["fits too"] = FeaturePreset("charades_sta", specs[1])
+    assert not convert_checkpoint(official.job(config=own))[1].feature_extractor.spec.is_specified
+    assert "Give --features one of wider, fits, elsewhere, fits too" in caplog.text
+
+
+def test_a_conversion_is_published(shared, tmp_path):
+    """As a command of its own over HTTP; where the upload fails, the folder is complete."""
+    job = Official(shared, "hisa", tmp_path).job()
+    command = [sys.executable, "-m", "hf_vtg.cli", "convert", "--method", "hisa", "--config", str(job.config)]
+    command += ["--checkpoint", str(job.checkpoint), "--word_vectors", job.word_vectors]
+    with LoopbackHub() as hub:
+        environment = {**os.environ, **hub.environment(tmp_path / "home")}
+        for repo, status in (("org/hisa-charades", 0), ("org/hisa-500", 2)):
+            output = tmp_path / repo.split("/")[1]
+            run = [*command, "--output", str(output), "--push_to_hub", repo]
+            done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=environment)
+            assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+            assert type(AutoModelForVideoGrounding.from_pretrained(output)) is METHODS["hisa"][1]
+        assert f"could not be uploaded to {repo}" in done.stderr
+        files = hub.files("org/hisa-charades")
+    local = {path.name: path.read_bytes() for path in (tmp_path / "hisa-charades").iterdir()}
+    # What huggingface_hub adds of its own.
+    assert (
+        files == {**local, ".gitattributes": files[".gitattributes"]}
+        and b'model="org/hisa-charades"' in files["README.md"]
     )
 
 

@@ -81,6 +81,27 @@ def test_features_of_a_file_are_those_of_its_frames(folder, video, batch_size):
     assert encoded.duration == 2.1
 
 
+def test_no_more_frames_are_held_than_a_batch(folder, video, monkeypatch):
+    """Memory does not grow with the video: a batch is encoded before the frames behind it are read."""
+    encoder = VideoEncoder(folder("vit"), fps=10, batch_size=4)
+    sample, encode, read, waiting = encoder_module.VideoReader.sample, encoder._encode_batch, [], []
+
+    def reading(self, **options):
+        for frame in sample(self, **options):
+            read.append(1)
+            yield frame
+
+    def encoding(clips):
+        waiting.append(len(read))
+        read.clear()
+        return encode(clips)
+
+    monkeypatch.setattr(encoder_module.VideoReader, "sample", reading)
+    monkeypatch.setattr(encoder, "_encode_batch", encoding)
+    assert len(encoder.encode(video).features) == 21
+    assert len(waiting) == 6 and max(waiting) <= 5
+
+
 def test_a_dual_encoder_gives_image_embeddings(folder, frames):
     encoder = VideoEncoder(folder("clip"))
     features = encoder.encode_frames(frames).features

@@ -163,6 +163,13 @@ def test_ids_do_not_lead_out_of_a_folder_of_features(video_id, tmp_path):
         store[video_id]
 
 
+def test_templates_do_not_lead_out_of_a_folder_of_features(tmp_path):
+    np.save(tmp_path / "secret.npy", np.ones((3, 4), np.float32))
+    (tmp_path / "features").mkdir()
+    with pytest.raises(FeatureError, match="holds no video that fits"):
+        FeatureStore(tmp_path / "features", key_template="../{video_id}.npy")["secret"]
+
+
 def test_names_do_not_lead_out_of_the_cache(tmp_path):
     video = tmp_path / "..%2f..%2fescape.mp4"
     video.write_bytes(b"content")
@@ -208,6 +215,12 @@ def called(node: ast.Call) -> str:
 def unsafe_calls(source: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arguments):
+            names = [argument.arg for argument in (*node.posonlyargs, *node.args, *node.kwonlyargs)]
+            values = [*node.defaults, *node.kw_defaults]
+            given = dict(zip(names[len(names) - len(values) :], values, strict=True))
+            if getattr(given.get("trust_remote_code"), "value", None) is True:
+                found.append("trust_remote_code=True by default")
         if not isinstance(node, ast.Call):
             continue
         name = called(node)
@@ -224,9 +237,9 @@ def unsafe_calls(source: str) -> list[str]:
 def test_the_walk_finds_what_is_unsafe():
     unsafe = (
         "torch.load(f)\nnp.load(f)\nx.load(f, trust_remote_code=True)\neval(s)\ntar.extractall()\nrun(c, shell=True)\n"
-        "AutoModel.from_pretrained(f, weights_only=False)"
+        "AutoModel.from_pretrained(f, weights_only=False)\ndef load(f, trust_remote_code=True, *, device=None): ..."
     )
-    assert len(unsafe_calls(unsafe)) == 7
+    assert len(unsafe_calls(unsafe)) == 8
     assert unsafe_calls("torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nmodel.eval()") == []
 
 

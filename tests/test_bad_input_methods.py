@@ -11,6 +11,7 @@ from hf_vtg.video.encoder import VideoEncoder
 
 from . import test_models
 from .foreign_models import save_foreign_model
+from .loopback_hub import LoopbackHub
 from .video_files import render
 from .vision_models import save_vision_model
 
@@ -56,17 +57,26 @@ def test_a_video_of_one_frame_is_answered(pipe, tmp_path):
     assert all(0 <= moment["start"] <= moment["end"] <= 0.1 + 1e-6 for moment in ranked)
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "absent", "folder", "number", "page"])
-def test_what_is_no_video(pipe, kind, tmp_path):
+@pytest.fixture(scope="module")
+def server():
+    with LoopbackHub() as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "absent", "folder", "number", "refused", "404"])
+def test_what_is_no_video(pipe, kind, server, tmp_path):
     path = tmp_path / "a.mp4"
     if kind in ("text", "empty"):
         path.write_text("no video" if kind == "text" else "")
     elif kind == "folder":
         path.mkdir()
-    wrong = {"number": 7, "page": "http://127.0.0.1:9/a.mp4"}.get(kind, str(path))
+    links = {"refused": "http://127.0.0.1:9/a.mp4", "404": f"{server.url}/gone.mp4"}
+    wrong = {"number": 7, **links}.get(kind, str(path))
     with pytest.raises(VideoError) as found:
         pipe(wrong, QUERY)
     assert str(wrong) in str(found.value) and "\n" not in str(found.value)
+    if kind in links:
+        assert kind in str(found.value).lower()
 
 
 @pytest.mark.parametrize(

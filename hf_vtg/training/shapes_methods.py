@@ -86,13 +86,15 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
         processor=BINS,
     ),
     "ianet": ShapesMethod(
-        recipe=_recipe("ianet", epochs=16, learning_rate=1e-3, milestones=(10, 14), first_eval_epoch=8),
+        recipe=_recipe(
+            "ianet", epochs=26, learning_rate=1e-3, warmup_steps=200, milestones=(18, 23), first_eval_epoch=12
+        ),
         fields={
             "num_clips": NUM_CLIPS,
             "frame_size": 128,
             "hidden_size": 96,
-            "num_blocks": 1,
-            "dropout": 0.1,
+            "num_blocks": 2,
+            "dropout": 0.0,
             "anchor_widths": (4, 6, 9, 13, 18),
             "anchor_scale": 1.0,
             "boundary_weight": 0.02,

@@ -292,10 +292,13 @@ def test_a_checkpoint_with_missing_keys_does_not_answer_at_random(model_folder, 
         pipeline("video-grounding", model=model, processor=processor)
     model.load_state_dict({"moment_iou.weight": state["moment_iou.weight"]}, strict=False)
     assert model.random_weights() == []
-    expected = load_pipeline(model_folder)(features(model), QUERY, duration=9.0)
-    assert (
-        pipeline("video-grounding", model=model, processor=processor)(features(model), QUERY, duration=9.0) == expected
-    )
+    whole, mended = load_pipeline(model_folder), pipeline("video-grounding", model=model, processor=processor)
+    tensors = mended.model.state_dict()
+    assert all(torch.equal(tensors[name], value) for name, value in whole.model.state_dict().items())
+    # Where a file's tensors begin in memory decides the order of sums: scores are equal but for rounding.
+    expected, answer = (pipe(features(model), QUERY, duration=9.0) for pipe in (whole, mended))
+    for found, moment in zip(answer, expected, strict=True):
+        assert found == {**moment, "score": pytest.approx(moment["score"], rel=1e-5)}
     again = AutoModel.from_pretrained(tmp_path / "cut")
     torch.optim.SGD(again.parameters(), lr=0.1)
     again(**test_models.TestMMN().batch(again.config)).loss.backward()

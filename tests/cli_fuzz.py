@@ -171,7 +171,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = list(failures(options.count, options.seed, Path(folder), good_values(Path(folder))))
+        good = good_values(Path(folder))
+        # A text may be taken for a file to write: not in the caller's folder.
+        with contextlib.chdir(folder):
+            found = list(failures(options.count, options.seed, Path(folder), good))
     for command, status, err in found:
         print(json.dumps(command)[:500], status, err[-600:], sep="\n", end="\n\n")
     print(f"{options.count} commands, {len(found)} without an answer")

@@ -35,6 +35,8 @@ def main(expected_world_size: int, out: str) -> None:
         metrics = {k: v for k, v in result.metrics.items() if not any(word in k for word in timed)}
         with open(out, "w") as file:
             json.dump({"metrics": metrics, "predictions": result.predictions}, file)
+    # Its threads may otherwise abort the process while the interpreter ends.
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def random_rows(recipe: Recipe, feature_dim: int, count: int, seed: int = 0) -> 
                 "duration": duration + 1,
                 "sentences": [" ".join(rng.choice(WORDS, SENTENCE_WORDS)) for _ in moments],
                 "moments": moments.tolist(),
-                "video_features": rng.standard_normal((clips, feature_dim)).astype(np.float32),
+                "video_features": rng.standard_normal((clips, feature_dim), np.float32),
             }
         )
     return rows
@@ -69,18 +69,31 @@ class _StepTimes(TrainerCallback):
         self.seconds: list[float] = []
 
     def on_step_begin(self, args, state, control, **kwargs):
-        self.started = time.monotonic()
+        self.started = self._now(args)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.seconds.append(time.monotonic() - self.started)
+        self.seconds.append(self._now(args) - self.started)
+
+    def _now(self, args) -> float:
+        # A GPU goes on working after the step's last line.
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic()
 
 
 def run_steps(
-    name: str, output_dir: str, steps: int = 3, micro_batch: int = 1, accumulation: int = 2, **overrides: Any
+    name: str,
+    output_dir: str,
+    steps: int = 3,
+    micro_batch: int | None = 1,
+    accumulation: int | None = 2,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Train ``steps`` optimiser steps with the recipe's optimiser, schedule, clipping and first stage.
 
     Args:
+        micro_batch: rows of a forward of each process; None: the recipe's batch.
+        accumulation: forwards of a step; None: the recipe's.
         overrides: training arguments, such as ``bf16=True``.
 
     Returns:
@@ -93,13 +106,17 @@ def run_steps(
     recipe = get_recipe(name)
     if recipe.benchmark not in SHAPES:
         raise ModelError(f"{name}: no shape of benchmark {recipe.benchmark!r} is known. Known: {', '.join(SHAPES)}.")
+    micro_batch = recipe.per_device_batch_size if micro_batch is None else micro_batch
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     model, processor = build_model(recipe)
+    if accumulation is not None:
+        overrides["gradient_accumulation_steps"] = accumulation
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe,
         output_dir,
         **{
             "per_device_train_batch_size": micro_batch,
-            "gradient_accumulation_steps": accumulation,
             "max_steps": steps,
             "eval_strategy": "no",
             "save_strategy": "no",
@@ -110,6 +127,7 @@ def run_steps(
             **overrides,
         },
     )
+    accumulation = arguments.gradient_accumulation_steps
     times = _StepTimes()
     trainer = VideoGroundingTrainer(
         model=model,
@@ -134,6 +152,8 @@ def run_steps(
         "losses": losses,
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_gib": peak / 2**30,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "bf16": arguments.bf16,
         "processes": arguments.world_size,
         "micro_batch": micro_batch,
         "accumulation": accumulation,

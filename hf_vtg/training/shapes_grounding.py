@@ -23,6 +23,7 @@ from ..processing import VideoGroundingProcessor
 from ..tokenization import WordVectors
 from ..video.features import FeatureSpec
 from .arguments import VideoGroundingTrainingArguments
+from .augmentation import CutAndJoined
 from .collator import VideoGroundingCollator
 from .recipes import Recipe
 from .shapes_methods import NUM_CLIPS, SHAPES_METHODS, ShapesMethod
@@ -138,6 +139,9 @@ def train_grounding(
     model, processor = build_model(store.spec, method, variant, recipe.seed, **changes)
     rows = load_rows(blind, rows=setting.rows) if splits is None else splits
     features = BlankFeatures(store) if blind == "video" else store
+    train = rows["train"]
+    if setting.augmentation:
+        train = CutAndJoined(train, features, setting.augmentation, recipe.seed)
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe, str(out), save_total_limit=1, save_only_model=True, disable_tqdm=True
     )
@@ -147,7 +151,7 @@ def train_grounding(
         recipe=recipe,
         processing_class=processor,
         data_collator=VideoGroundingCollator(processor, features),
-        train_dataset=rows["train"],
+        train_dataset=train,
         eval_dataset=rows["validation"],
     )
     trainer.train()
@@ -195,6 +199,7 @@ def predict(
         source = following if exchange == "video" else row
         text = [[sentence] for sentence in sentences] if alone else [sentences]
         batch = processor(video_features=[features[source["video_id"]]] * len(text), text=text, spec=features.spec)
+        batch = batch.to(model.device)
         ranked = processor.post_process_video_grounding(model(**batch), [row["duration"]] * len(text), top_k=1)
         moments += [(answer[0]["start"], answer[0]["end"]) for answers in ranked for answer in answers]
         truth += row["moments"]

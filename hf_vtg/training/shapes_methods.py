@@ -19,6 +19,7 @@ class ShapesMethod:
         repairs: fields of the default variant alone.
         processor: processor settings that win over the configuration's.
         word_norm: length of the random word vectors; published GloVe vectors have about 6.
+        augmentation: kinds of :class:`~hf_vtg.training.augmentation.CutAndJoined` while training.
         rows: ``video``, all stand-alone sentences of a video in a row; or ``paragraph``, for methods that read one.
     """
 
@@ -27,6 +28,7 @@ class ShapesMethod:
     repairs: Mapping[str, Any] = field(default_factory=dict)
     processor: Mapping[str, Any] = field(default_factory=dict)
     word_norm: float = 6.0
+    augmentation: tuple[str, ...] = ()
     rows: str = "video"
 
 

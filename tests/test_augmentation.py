@@ -29,7 +29,7 @@ def test_moments_keep_their_clips(change):
     if change is roll:
         assert lengths == {30} and firsts == {0, 1, 2, 3, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 25, 26, 27}
     else:
-        assert min(lengths) == 30 - 3 - 3 - 6 - 2 and max(lengths) == 30
+        assert 30 - 3 - 3 - 6 - 2 <= min(lengths) < 22 and max(lengths) == 30
 
 
 def test_rows_carry_their_features_and_the_duration_that_is_left():

@@ -38,10 +38,14 @@ def test_rows_carry_their_features_and_the_duration_that_is_left():
     seen = [rows[0] for _ in range(50)]
     assert len(rows) == 1 and row["duration"] == 15.0 and len({r["duration"] for r in seen}) > 5
     for r in seen:
-        assert r["duration"] == len(r["video_features"]) / 2 and r["sentences"] == ["a", "b"]
-        assert [content(r["video_features"], np.array(m) * 2) for m in r["moments"]] == [
-            content(FEATURES, np.array(m) * 2) for m in row["moments"]
-        ]
+        assert r["duration"] == len(r["video_features"]) / 2 and r["moments"] == sorted(r["moments"])
+        own = {
+            s: content(r["video_features"], np.array(m) * 2) for s, m in zip(r["sentences"], r["moments"], strict=True)
+        }
+        assert own == {
+            s: content(FEATURES, np.array(m) * 2) for s, m in zip(row["sentences"], row["moments"], strict=True)
+        }
+    assert {tuple(r["sentences"]) for r in seen} == {("a", "b"), ("b", "a")}
 
 
 def test_an_unknown_kind_is_named():

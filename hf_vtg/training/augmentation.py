@@ -14,7 +14,8 @@ KINDS = ("roll", "thin")
 class CutAndJoined(Dataset):
     """Rows with their own ``video_features``, cut between their moments; no moment is cut through.
 
-    ``roll``: the part before a random cut is put behind the part after it, which changes the order of the moments.
+    ``roll``: the part before a random cut is put behind the part after it; sentences are in the order of their moments
+    again.
     ``thin``: of every other stretch without a moment a random part is taken out, which shortens the video.
 
     Args:
@@ -47,11 +48,13 @@ class CutAndJoined(Dataset):
             features, moments = roll(features, moments, self.rng)
         if "thin" in self.kinds:
             features, moments = thin(features, moments, self.rng)
+        order = np.argsort(moments[:, 0], kind="stable")
         return {
             **row,
+            "sentences": [row["sentences"][i] for i in order],
             "video_features": features,
             "duration": len(features) * second,
-            "moments": (moments * second).tolist(),
+            "moments": (moments[order] * second).tolist(),
         }
 
 

@@ -353,6 +353,16 @@ def test_targets_by_the_official_rules(rule, stride):
             assert found == expected
 
 
+@pytest.mark.parametrize("rows, stride", [(64, 1), (71, 1), (20, 1), (190, 3), (64, 3)])
+def test_targets_of_resampled_features_are_clips(rows, stride):
+    """Whatever number of rows became 32 clips, the middle half of the video is clips 8 to 24."""
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    targets = tiny(clip_stride=stride).build_targets(
+        torch.tensor([[[0.25, 0.75]]]), mask, torch.ones(1, 32, dtype=torch.bool), torch.tensor([rows])
+    )
+    assert (targets["start_index"].item(), targets["end_index"].item()) == (8, 24)
+
+
 def test_features_that_were_not_strided_are_not_strided_again():
     model = tiny(clip_stride=3)
     labels, mask = torch.tensor([[[0.5, 1.0]]], dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool)

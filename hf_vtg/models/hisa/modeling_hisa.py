@@ -261,16 +261,17 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         """First and last clip of each moment (official ``data/datasets/*.py``).
 
         With x and y the moment's bounds in clips: start = floor(x); end = floor(y), or for ``target_rule="ceil"``
-        ceil(y); both at most the last clip.
+        ceil(y); both at most the last clip. Clips are every ``clip_stride``-th of ``source_length`` rows; where the
+        numbers say otherwise, the rows were resampled and the clips share the video evenly.
 
         Returns:
             start_index, end_index: (B, S) int64. Padded sentences hold 0.
         """
         clips = video_mask.sum(1)
         rows = clips if source_length is None else source_length.to(clips.device)
-        # Features that come with as many rows as clips were not strided.
-        stride = torch.where(rows > clips, self.config.clip_stride, 1)
-        bounds = labels.double() * rows[:, None, None] / stride[:, None, None]
+        stride = self.config.clip_stride
+        strided = clips == -(-rows // stride)
+        bounds = labels.double() * torch.where(strided, rows.double() / stride, clips.double())[:, None, None]
         last = clips.unsqueeze(1) - 1
         end = bounds[..., 1].floor() if self.config.target_rule == "floor" else bounds[..., 1].ceil()
         return {

@@ -10,7 +10,7 @@ from hf_vtg.errors import ModelError
 from hf_vtg.models.ianet.anchors_ianet import anchor_windows, clip_labels, source_index
 from hf_vtg.models.ianet.conversion_ianet import config_from_official, convert_official_checkpoint
 from hf_vtg.models.ianet.decoding_ianet import official_nms, official_recall, official_windows
-from hf_vtg.models.ianet.layers_ianet import AdditiveFusion, LocalSelfAttention
+from hf_vtg.models.ianet.layers_ianet import AdditiveFusion, Calibration, LocalSelfAttention
 from hf_vtg.training.recipes import RECIPES
 
 from . import test_models
@@ -139,6 +139,14 @@ def test_additive_fusion_does_not_depend_on_its_pieces(chunk):
     assert torch.allclose(output, expected, atol=1e-12)
     grads = (torch.autograd.grad(x.square().sum(), video)[0] for x in (output, expected))
     assert torch.allclose(*grads, atol=1e-12)
+
+
+def test_calibration_takes_the_mixed_precisions_of_autocast():
+    layer, x = Calibration(4), torch.randn(2, 3, 4)
+    parts = layer.own(x) + layer.attended(x)
+    mixed = layer(x, parts.bfloat16())
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, layer(x, parts), atol=0.05, rtol=0)
 
 
 def test_checkpointing_changes_nothing():

@@ -90,6 +90,17 @@ def test_a_recurrent_encoder_names_a_row_without_a_real_element():
             encoder(torch.zeros(2, 4, 2), torch.tensor([[1, 1, 0, 0], row]))
 
 
+@pytest.mark.parametrize("lengths", [(4, 4), (4, 2)])
+def test_a_recurrent_encoder_keeps_its_precision_under_autocast(lengths):
+    """CUDA's kernels would compute in float16, whatever autocast asks for."""
+    encoder = PackedRecurrent("lstm", 2, 3, bidirectional=True)
+    states, mask = torch.randn(2, 4, 2), torch.arange(4) < torch.tensor(lengths)[:, None]
+    expected = encoder(states, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(encoder(states, mask), expected)
+        assert encoder(states.bfloat16(), mask).dtype == torch.float32
+
+
 def test_sentences_are_selected_and_restored():
     mask = torch.tensor([[True, False], [True, True]])
     ids = torch.arange(12).reshape(2, 2, 3)

@@ -249,6 +249,21 @@ def test_losses_and_their_parts_are_logged(tmp_path):
     assert logged["loss"] == pytest.approx(parts, rel=1e-5)
 
 
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
+    """Trainer would log 0 in its place and go on."""
+    trainer = trainer_of(tmp_path, recipe=RECIPE.replace(loss_stages=(), frozen_epochs={}))
+    compute = type(trainer.model).compute_losses
+
+    def spoilt(self, output, targets):
+        factor = math.nan if trainer.state.global_step == 1 else 1.0
+        return {name: factor * value for name, value in compute(self, output, targets).items()}
+
+    monkeypatch.setattr(type(trainer.model), "compute_losses", spoilt)
+    with pytest.raises(ModelError, match=r"loss of step 2 is nan \(.*loss_iou nan.*learning_rate"):
+        trainer.train()
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+
+
 def test_apply_recipe_gives_the_state_of_an_epoch():
     model = MMN().model()
     apply_recipe(model, RECIPE, 3)

@@ -10,6 +10,9 @@ from ..errors import ModelError
 class PackedRecurrent(nn.Module):
     """An LSTM or GRU over right-padded rows whose answer does not depend on the padding.
 
+    Under autocast it stays in the precision of its weights: CUDA's recurrent kernels would take float16 even where
+    bfloat16 is asked for, which overflows.
+
     Args:
         kind: ``"lstm"`` or ``"gru"``.
         input_size, hidden_size, num_layers, bidirectional, bias: as in torch.
@@ -36,6 +39,10 @@ class PackedRecurrent(nn.Module):
         Raises:
             ModelError: for a row that is padding alone, or padded on the left or in between.
         """
+        with torch.autocast(states.device.type, enabled=False):
+            return self._run(states.to(self.rnn.weight_ih_l0.dtype), mask)
+
+    def _run(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         lengths = mask.sum(1)
         if bool((lengths == states.shape[1]).all()):
             return self.rnn(states)[0]

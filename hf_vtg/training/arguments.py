@@ -49,6 +49,7 @@ class VideoGroundingTrainingArguments(TrainingArguments):
             "load_best_model_at_end": True,
             "save_total_limit": 2,
             "report_to": "none",
+            "logging_nan_inf_filter": False,
             "use_cpu": not torch.cuda.is_available(),
         }
         return cls(**{**fields, **overrides})

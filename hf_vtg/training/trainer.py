@@ -111,12 +111,23 @@ class VideoGroundingTrainer(Trainer):
         return max(1, math.ceil(len(self.train_dataset) / batch))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The model's own weighted loss; its parts are averaged into the log."""
+        """The model's own weighted loss; its parts are averaged into the log.
+
+        Raises:
+            ModelError: no labels, or in training a loss that is not finite.
+        """
         inputs = {name: value for name, value in inputs.items() if name not in DESCRIPTIONS}
         output = model(**inputs)
         if output.loss is None:
             raise ModelError("The batch has neither labels nor targets, so there is no loss to train on.")
         if model.training:
+            if not bool(output.loss.isfinite()):
+                parts = ", ".join(f"{name} {value.item():.4g}" for name, value in output.losses.items())
+                raise ModelError(
+                    f"The loss of step {self.state.global_step + 1} is {output.loss.item()} ({parts}). Training on "
+                    "would spoil every weight: lower learning_rate, clip the gradients (max_grad_norm), train without "
+                    "bf16 or fp16, or look for NaN in the features (scripts/inspect_features.py)."
+                )
             for name, value in output.losses.items():
                 self._loss_sums.setdefault(name, []).append(value)
         return (output.loss, output) if return_outputs else output.loss

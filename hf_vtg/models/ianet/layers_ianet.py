@@ -108,7 +108,9 @@ class Calibration(nn.Module):
     def forward(self, x: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
         """(..., d) and the sum of both parts -> (..., d)."""
         gate, update = parts.chunk(2, dim=-1)
-        return torch.lerp(update.tanh(), x, gate.sigmoid())
+        # Not torch.lerp, which refuses the mixed precisions of autocast.
+        update = update.tanh()
+        return update + gate.sigmoid() * (x - update)
 
 
 class InterAttention(nn.Module):

@@ -12,6 +12,7 @@ python scripts/recipe_steps.py --recipe_batch --one_process --steps 8 --bf16    
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def _in_own_process(name: str, options) -> dict | None:
 def _printed(result: dict, options) -> dict:
     batch = f"{result['processes']}x{result['micro_batch']}x{result['accumulation']}"
     # The first step pays for what later ones find ready.
-    seconds = sorted(result["seconds"])[len(result["seconds"]) // 2]
+    seconds = statistics.median(result["seconds"][1:] or result["seconds"])
     losses = ", ".join(f"{loss:.4g}" for loss in result["losses"])
     print(
         f"{result['recipe']:34} {batch:>7} {seconds:8.3f} {result['peak_gib']:6.2f} {result['parameters']:12,}  "

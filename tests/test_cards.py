@@ -92,6 +92,21 @@ def test_records_are_reduced_and_checked(tmp_path):
             read_records(write(tmp_path / "a.jsonl", broken))
 
 
+def test_steps_on_a_gpu_stand_beside_each_other(cards):
+    step = {"processes": 1, "micro_batch": 12, "accumulation": 4, "parameters": 1234, "device": "GPU X"}
+    rows = [
+        {**step, "recipe": "mmn/tacos", "bf16": False, "seconds": [9.0, 0.1, 0.5, 0.2], "peak_gib": 1.5},
+        {**step, "recipe": "mmn/tacos", "bf16": True, "seconds": [9.0, 0.05], "peak_gib": 1.25},
+        {**step, "recipe": "hisa/tacos", "bf16": True, "seconds": [9.0, 0.07], "peak_gib": 1.0},
+    ]
+    write(cards / "steps.jsonl", *rows)
+    write_cards(cards)
+    page = (cards / "README.md").read_text()
+    assert "## A training step on one GPU X" in page
+    assert "| hisa/tacos | 48 |  | 0.070 |  | 1.00 | 1,234 |" in page
+    assert "| mmn/tacos | 48 | 0.200 | 0.050 | 1.50 | 1.25 | 1,234 |" in page
+
+
 def test_a_card_without_the_section_is_named(cards):
     (cards / "mmn.md").write_text("# mmn\n")
     with pytest.raises(HFVTGError, match=r"mmn\.md: one section '## Results'"):

@@ -43,4 +43,4 @@ def test_the_script_reports_a_failure_and_a_limit(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(script.subprocess, "run", lambda *args, **kwargs: Done)
     out = tmp_path / "steps.jsonl"
     assert script.main(["r", "--out", str(out)]) == 1 and script.main(["r", "--limit_gib", "40"]) == 0
-    assert "1x1x2    2.000  30.00" in capsys.readouterr().out and json.loads(out.read_text()) == json.loads(line)
+    assert "1x1x2    1.500  30.00" in capsys.readouterr().out and json.loads(out.read_text()) == json.loads(line)

@@ -1,7 +1,8 @@
 """Model cards from data: what was measured here beside what the papers state, never written by hand.
 
 ``model_cards/results.jsonl`` holds a line for each measurement (:data:`RECORD_FIELDS`), ``papers.json`` the papers'
-figures. From both :func:`write_cards` writes the section ``## Results`` of each method's card, and ``README.md``.
+figures, ``steps.jsonl`` what ``scripts/recipe_steps.py --out`` wrote on a GPU. From them :func:`write_cards` writes
+the section ``## Results`` of each method's card, and ``README.md``.
 """
 
 import json
@@ -9,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from ..auto import METHODS
@@ -18,7 +19,7 @@ from ..cache import atomic_path
 from ..errors import HFVTGError
 from ..hub import BENCHMARK_NAMES
 
-RESULTS, PAPERS, OVERVIEW = "results.jsonl", "papers.json", "README.md"
+RESULTS, PAPERS, STEPS, OVERVIEW = "results.jsonl", "papers.json", "steps.jsonl", "README.md"
 # Field of a record -> what it is. Those of a results.json (training/run.py) and of the comparing scripts; others are
 # dropped. The first five make a measurement what it is: a later one with the same five replaces it.
 RECORD_FIELDS = {
@@ -48,6 +49,11 @@ BLIND_NAMES = {
     "shuffled": "shuffled sentences",
 }
 NOTICE = "<!-- Written by scripts/make_model_card.py from results.jsonl and papers.json. Do not edit. -->"
+STEPS_NOTE = (
+    "Forward, backward and optimiser on random features of the benchmark's shape at the published batch, its forwards "
+    "accumulated on the one GPU; the median after the first step. `python scripts/recipe_steps.py --recipe_batch "
+    "--one_process --steps 4 --out FILE`, and again with `--bf16`. An empty cell was not measured."
+)
 NAMES = {
     **BENCHMARK_NAMES,
     "charades_real": "charades_real (over-fit)",
@@ -103,7 +109,8 @@ def write_cards(folder: Path, new_records: Iterable[dict[str, Any]] = ()) -> lis
         if card.is_file():
             own = [record for record in records if record["method"] == method]
             pages[card] = _with_results(card, method_results(own, papers.get(method, {})))
-    pages[folder / OVERVIEW] = overview(records, papers)
+    steps = [value for _, value in jsonl_objects(folder / STEPS)] if (folder / STEPS).is_file() else []
+    pages[folder / OVERVIEW] = overview(records, papers, steps)
     for path, text in pages.items():
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -131,7 +138,7 @@ def method_results(records: list[dict[str, Any]], paper: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def overview(records: list[dict[str, Any]], papers: dict[str, Any]) -> str:
+def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Iterable[dict[str, Any]] = ()) -> str:
     """The page of all methods."""
     parts = [
         "# Results of all methods",
@@ -145,6 +152,12 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any]) -> str:
         own = _shown(records, benchmark)
         rows = [row for method in METHODS for row in _measured_rows([r for r in own if r["method"] == method], method)]
         parts += [f"## {_title(benchmark, own)}", _table(_constant_last(rows))]
+    for device in dict.fromkeys(step["device"] for step in steps):
+        parts += [
+            f"## A training step on one {device}",
+            STEPS_NOTE,
+            step_table(s for s in steps if s["device"] == device),
+        ]
     parts.append("## What the papers state (not measured here)")
     for benchmark in ("charades_sta", "activitynet_captions", "tacos"):
         rows = [
@@ -162,6 +175,23 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any]) -> str:
         "`scripts/learn_planted.py`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def step_table(steps: Iterable[dict[str, Any]]) -> str:
+    """A row for each recipe: its batch, seconds and peak memory of a step in fp32 and in bf16, and parameters."""
+    recipes: dict[str, dict[bool, dict[str, Any]]] = {}
+    for step in steps:
+        recipes.setdefault(step["recipe"], {})[step["bf16"]] = step
+    lines = [["recipe", "batch", "fp32 s", "bf16 s", "fp32 GiB", "bf16 GiB", "parameters"]]
+    lines.append(["---"] * len(lines[0]))
+    for name in sorted(recipes):
+        measured = [recipes[name].get(half) for half in (False, True)]
+        some = measured[0] or measured[1]
+        batch = some["processes"] * some["micro_batch"] * some["accumulation"]
+        seconds = [f"{median(step['seconds'][1:]):.3f}" if step else "" for step in measured]
+        memory = [f"{step['peak_gib']:.2f}" if step else "" for step in measured]
+        lines.append([name, str(batch), *seconds, *memory, f"{some['parameters']:,}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _shown(records: list[dict[str, Any]], benchmark: str) -> list[dict[str, Any]]:

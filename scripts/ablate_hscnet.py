@@ -93,7 +93,12 @@ def run(options: argparse.Namespace, stores: Mapping[str, FeatureStore], row: st
     changes = {**dict(options.set), **ROWS[row]}
     started = time.monotonic()
     trainer = train_grounding(
-        JoinedStores([stores["train"], stores["validation"]]), options.out / name, "hscnet", recipe=recipe, **changes
+        JoinedStores([stores["train"], stores["validation"]]),
+        options.out / name,
+        "hscnet",
+        recipe=recipe,
+        rows="paragraph",
+        **changes,
     )
     record = {
         "row": row,

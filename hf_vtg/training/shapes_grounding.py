@@ -124,6 +124,7 @@ def train_grounding(
     blind: str | None = None,
     recipe: Recipe | None = None,
     splits: Mapping[str, Any] | None = None,
+    rows: str | None = None,
     **changes: Any,
 ) -> VideoGroundingTrainer:
     """Train on the benchmark's train split, keep the best epoch on validation, save to ``out``.
@@ -132,16 +133,20 @@ def train_grounding(
         store: features of train and validation, with ``spec`` and ``dim``.
         recipe: default that of :data:`SHAPES_METHODS`; its seed also decides the first weights.
         splits: rows to train on and to choose the epoch on; default all of both splits.
+        rows: instead of the setting's: ``"video"``, or ``"paragraph"``, whose sentences keep their order because they
+            lean on the one before.
         changes: fields of the configuration, and ``text`` of :func:`build_model`.
     """
     setting = method_setting(method)
     recipe = setting.recipe if recipe is None else recipe
     model, processor = build_model(store.spec, method, variant, recipe.seed, **changes)
-    rows = load_rows(blind, rows=setting.rows) if splits is None else splits
+    rows = setting.rows if rows is None else rows
+    splits = load_rows(blind, rows=rows) if splits is None else splits
     features = BlankFeatures(store) if blind == "video" else store
-    train = rows["train"]
-    if setting.augmentation:
-        train = CutAndJoined(train, features, setting.augmentation, recipe.seed)
+    train = splits["train"]
+    kinds = tuple(kind for kind in setting.augmentation if rows == "video" or kind != "roll")
+    if kinds:
+        train = CutAndJoined(train, features, kinds, recipe.seed)
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe, str(out), save_total_limit=1, save_only_model=True, disable_tqdm=True
     )
@@ -152,7 +157,7 @@ def train_grounding(
         processing_class=processor,
         data_collator=VideoGroundingCollator(processor, features),
         train_dataset=train,
-        eval_dataset=rows["validation"],
+        eval_dataset=splits["validation"],
     )
     trainer.train()
     return trainer

@@ -108,11 +108,12 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
         recipe=_recipe(
             "hscnet",
             optimizer="adam",
-            epochs=40,
+            epochs=90,
             learning_rate=1e-3,
+            warmup_steps=100,
             per_device_batch_size=16,
-            milestones=(30, 37),
-            first_eval_epoch=20,
+            milestones=(66, 82),
+            first_eval_epoch=66,
             eval_epochs=4,
             max_grad_norm=10.0,
         ),
@@ -122,6 +123,9 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
             "num_attention_heads": 4,
             "intermediate_size": 256,
             "num_feature_layers": 1,
+            "dropout": 0.0,
+            "temperature": 0.1,
+            "grounding_weight": 5.0,
             # "It", "so does the star": a sentence leans on the one before, which a random part would leave out.
             "sample_sentences": False,
             "max_sentences": None,
@@ -129,7 +133,7 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
         },
         processor=BINS,
         word_norm=1.0,
-        rows="paragraph",
+        augmentation=("roll", "thin"),
     ),
     "mmn": ShapesMethod(
         recipe=_recipe(

@@ -3,13 +3,7 @@
 
 import sys
 
-import torch
-
 from hf_vtg.cli import main
 
 if __name__ == "__main__":
-    status = main(["train", *sys.argv[1:]])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # Its threads may otherwise abort a process that is done.
-        torch.distributed.destroy_process_group()
-    sys.exit(status)
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -68,6 +68,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: Any) -> int:
+    from accelerate import PartialState
+
     from ..training.run import RunArguments, run_training
 
     overrides = _training_arguments(options)
@@ -86,6 +88,8 @@ def run(options: Any) -> int:
         else:
             for name, value in results["metrics"].items():
                 print(f"{name:16}{value:10.2f}" if isinstance(value, float) else f"{name:16}{value:10}")
+    # The threads of a process group may otherwise abort the process while the interpreter ends.
+    PartialState().destroy_process_group()
     return 0
 
 

@@ -42,7 +42,13 @@ BINS = {"resampling": "mean_bins", "num_clips": NUM_CLIPS, "legacy_resample": Fa
 SHAPES_METHODS: dict[str, ShapesMethod] = {
     "clear": ShapesMethod(
         recipe=_recipe(
-            "clear", optimizer="adam", epochs=14, learning_rate=1.5e-3, milestones=(9, 12), first_eval_epoch=8
+            "clear",
+            optimizer="adam",
+            epochs=24,
+            learning_rate=1.5e-3,
+            milestones=(17, 22),
+            first_eval_epoch=4,
+            eval_epochs=4,
         ),
         fields={
             "num_pre_clips": NUM_CLIPS,
@@ -50,18 +56,20 @@ SHAPES_METHODS: dict[str, ShapesMethod] = {
             "pooling_counts": (15, 8),
             "tcn_channels": (96, 96, 96, 96),
             "tcn_kernel": 3,
-            "tcn_dropout": 0.1,
+            "tcn_dropout": 0.0,
             "window_kernels": (1, 2, 3, 4, 6, 8, 11, 16),
             "window_strides": (1, 1, 1, 1, 1, 2, 2, 4),
             "coarse_dim": 96,
             "coarse_query_hidden": 96,
-            "fine_hidden": 48,
+            "fine_hidden": 64,
             "fine_query_hidden": 96,
             "query_layers": 1,
             "predictor_kernel": 3,
-            "predictor_layers": 3,
+            "predictor_layers": 2,
         },
-        processor=BINS,
+        # The published words end in the sentence's full stop, and the action is often the last.
+        processor={**BINS, "word_pattern": None},
+        augmentation=("roll", "thin"),
     ),
     "hisa": ShapesMethod(
         recipe=_recipe(

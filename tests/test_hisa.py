@@ -125,7 +125,7 @@ def test_prediction_runs_two_convolutions_and_no_decoder(monkeypatch):
     batch = batch_of(*samples())
     del batch["targets"]
     state = model(**batch).video_state
-    assert calls == [(6, 10, 10), (5, 10, 20)] and state.recon is None
+    assert calls == [(10, 10, 6), (10, 20, 5)] and state.recon is None
     assert model.train()(**batch).video_state.recon is not None
 
 

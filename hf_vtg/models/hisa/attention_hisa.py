@@ -5,6 +5,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers.losses import upcast
+from ...layers.text import restore_sentences
 
 SOFTMAX_EPS = 1e-13
 
@@ -43,23 +44,33 @@ class HiSAWordAttention(nn.Module):
         self.max_elements = max_elements
 
     def forward(
-        self, words: torch.Tensor, word_keys: torch.Tensor, word_mask: torch.Tensor, clip_keys: torch.Tensor
+        self,
+        words: torch.Tensor,
+        word_keys: torch.Tensor,
+        word_mask: torch.Tensor,
+        clip_keys: torch.Tensor,
+        lengths: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attended words of each clip.
 
         Args:
             words: (R, L, C); word_keys: their projection; word_mask: (R, L) bool.
             clip_keys: (R, T, C) projected clips.
+            lengths: (R,) clips that are looked at; what lies behind them may get equal weights.
 
         Returns:
             (R, T, C) attended words, (R, T, L) weights.
         """
         step = max(1, self.max_elements // word_keys.numel())
         chunks = clip_keys.split(step, dim=1)
-        if len(chunks) > 1 and torch.is_grad_enabled():
-            logits = [checkpoint(self._logits, word_keys, chunk, use_reentrant=False) for chunk in chunks]
-        else:
-            logits = [self._logits(word_keys, chunk) for chunk in chunks]
+        recompute = len(chunks) > 1 and torch.is_grad_enabled()
+        logits = []
+        for first, chunk in zip(range(0, clip_keys.shape[1], step), chunks, strict=True):
+            rows = lengths > first
+            some = self.exact and not bool(rows.all())
+            keys = (word_keys[rows], chunk[rows]) if some else (word_keys, chunk)
+            part = checkpoint(self._logits, *keys, use_reentrant=False) if recompute else self._logits(*keys)
+            logits.append(restore_sentences(part, rows) if some else part)
         weights = masked_softmax(torch.cat(logits, dim=1), word_mask.unsqueeze(1), self.exact)
         return weights.to(words.dtype) @ words, weights
 

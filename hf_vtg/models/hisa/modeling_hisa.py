@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ...layers.losses import upcast
+from ...layers.padding import real_only
 from ...layers.recurrent import PackedRecurrent
 from ...layers.text import TextEncoder, restore_sentences, select_sentences
 from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
@@ -166,10 +167,11 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             clips = clips.masked_fill(~video_mask.unsqueeze(-1), 0)
         background, action = self.disentangler(clips, self._lengths(video_mask))
         states = self.video_lstm(torch.cat([action, background], dim=-1), video_mask)
-        output_video = self.video_head(self.dropout(states)).tanh()
+        seen = self._seen(video_mask)
+        output_video = real_only(self.video_head, seen, self.dropout(states)).tanh()
         state = HiSAVideoState(
             output_video=output_video,
-            clip_keys=self.attention.clip_projection(output_video),
+            clip_keys=real_only(self.attention.clip_projection, seen, output_video),
             video_mask=video_mask,
             clips=clips,
             background=background,
@@ -185,6 +187,10 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         inputs = (state[name].to(self.dtype) for name in ("clips", "background", "action"))
         made = self.disentangler.reconstruct(*inputs, self._lengths(state.video_mask))
         return dict(zip(("action_neighbor", "recon", "recon_neighbor"), made, strict=True))
+
+    def _seen(self, mask: torch.Tensor) -> torch.Tensor | None:
+        """Clips that a layer must see: the real ones, or None, published: all."""
+        return mask if self.config.pad_invariant else None
 
     def _lengths(self, video_mask: torch.Tensor) -> torch.Tensor:
         """(B,) clips of each video that the convolutions see; published: the padded length."""
@@ -219,17 +225,20 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         mask = text_state.sentence_mask
         video = mask.nonzero()[:, 0]
         clip_mask = video_state.video_mask[video]
+        lengths = clip_mask.sum(1)
         attended, weights = self.attention(
-            text_state.query_lstm, text_state.word_keys, text_state.word_mask, video_state.clip_keys[video]
+            text_state.query_lstm, text_state.word_keys, text_state.word_mask, video_state.clip_keys[video], lengths
         )
-        words, clips = self.query_head(attended).tanh(), video_state.output_video[video]
+        seen = self._seen(clip_mask)
+        words = real_only(self.query_head, seen, attended).tanh()
+        clips = video_state.output_video[video]
         fused = words * clips if self.config.fusion == "cross_cos" else (words - clips).abs()
         localized = self.localization_lstm(fused, clip_mask)
         heads = {"start": self.start_head, "end": self.end_head, "inter": self.inside_head}
         with torch.autocast(device_type=fused.device.type, enabled=False):
-            logits = {name: head(localized.to(self.dtype)).squeeze(-1) for name, head in heads.items()}
+            states = localized.to(self.dtype)
+            logits = {name: real_only(head, seen, states).squeeze(-1) for name, head in heads.items()}
             prob = {name: masked_softmax(x, clip_mask, self.config.pad_invariant) for name, x in logits.items()}
-            lengths = clip_mask.sum(1)
             pairs, scores = best_pairs(
                 prob["start"].detach(), prob["end"].detach(), lengths, self.config.num_candidates
             )

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from ...layers.padding import real_only
 from .configuration_ianet import IANetConfig
 
 
@@ -85,8 +86,7 @@ class LocalSelfAttention(nn.Module):
 class Calibration(nn.Module):
     """x <- z * x + (1 - z) * r, z = sigmoid(W_z [x; m] + b_z), r = tanh(W_r [x; m] + b_r) (equations 7 to 12).
 
-    Both projections are one product, and [x; m] is never concatenated: the part of x may be computed ahead, and
-    the part of m may be applied to what m averages.
+    They may be taken apart: the part of x computed ahead, and the part of m applied to what m averages.
     """
 
     def __init__(self, size: int):
@@ -95,7 +95,7 @@ class Calibration(nn.Module):
         self.update = nn.Linear(2 * size, size)
 
     def own(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., d) -> (..., 2 d), the part of x."""
+        """(..., d) -> (..., 2 d), the part of x in both projections."""
         size = x.shape[-1]
         weight = torch.cat([self.gate.weight[:, :size], self.update.weight[:, :size]])
         return F.linear(x, weight, torch.cat([self.gate.bias, self.update.bias]))
@@ -105,9 +105,13 @@ class Calibration(nn.Module):
         size = values.shape[-1]
         return F.linear(values, torch.cat([self.gate.weight[:, size:], self.update.weight[:, size:]]))
 
-    def forward(self, x: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
-        """(..., d) and the sum of both parts -> (..., d)."""
-        gate, update = parts.chunk(2, dim=-1)
+    def calibrate(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """(..., d) and (..., d) attended values -> (..., d)."""
+        both = torch.cat([x, attended], dim=-1)
+        return self(x, self.gate(both), self.update(both))
+
+    def forward(self, x: torch.Tensor, gate: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """(..., d) and what the projections say, (..., d) each -> (..., d)."""
         # Not torch.lerp, which refuses the mixed precisions of autocast.
         update = update.tanh()
         return update + gate.sigmoid() * (x - update)
@@ -162,22 +166,26 @@ class InterAttention(nn.Module):
         else:
             attended_video = to_words @ tokens if states is not None else None
             own_video = self.video_calibration.own(video) if own_video is None else own_video
-            parts = torch.baddbmm(own_video, to_words, self.video_calibration.attended(tokens))
-            new_video = self.video_calibration(video, parts)
-            new_query = _calibrated(self.query_calibration, query, attended_query)
+            parts = torch.baddbmm(own_video, to_words, real_only(self.video_calibration.attended, token_mask, tokens))
+            new_video = self.video_calibration(video, *parts.chunk(2, dim=-1))
+            new_query = real_only(self.query_calibration.calibrate, query_mask, query, attended_query)
         if states is not None:
             states.append(IANetAttention(new_video, new_query, to_words, to_clips, attended_video, attended_query))
         return new_video, new_query
 
     def _attention(self, clips, tokens, clip_mask, token_mask) -> tuple[torch.Tensor, torch.Tensor]:
         """Maps averaged over the heads, (R, N + K, T + K): softmax over clips, and softmax over words."""
-        weight = self.video_projection.weight.unflatten(0, (self.num_heads, -1))
-        projected = self.query_projection(tokens).unflatten(-1, (self.num_heads, -1))
-        folded = torch.einsum("rnhc,hcd->rhnd", projected * weight.shape[1] ** -0.5, weight)
+        folded = real_only(self._folded, token_mask, tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         scores = (folded.flatten(1, 2) @ clips.transpose(1, 2)).unflatten(1, (self.num_heads, -1))
         over_clips = None if clip_mask is None else clip_mask[:, None, None, :]
         over_words = None if token_mask is None else token_mask[:, None, :, None]
         return masked_softmax(scores, over_clips, -1).mean(1), masked_softmax(scores, over_words, -2).mean(1)
+
+    def _folded(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(..., d) -> (..., heads * d), what clips are multiplied with for a head's scores."""
+        weight = self.video_projection.weight.unflatten(0, (self.num_heads, -1))
+        projected = self.query_projection(tokens).unflatten(-1, (self.num_heads, -1))
+        return torch.einsum("...hc,hcd->...hd", projected * weight.shape[1] ** -0.5, weight).flatten(-2)
 
 
 class IntraAttention(nn.Module):
@@ -191,11 +199,12 @@ class IntraAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(R, T, d) -> the new (R, T, d), the map averaged over the heads (R, T, T), the attended (R, T, d)."""
-        projected = self.projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        projected = real_only(self.projection, mask, x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         scores = (projected * projected.shape[-1] ** -0.5) @ projected.transpose(-1, -2)
         weights = masked_softmax(scores, None if mask is None else mask[:, None, None, :], -1).mean(1)
         attended = weights @ x
-        new = x + attended if self.calibration is None else _calibrated(self.calibration, x, attended)
+        calibrate = torch.add if self.calibration is None else self.calibration.calibrate
+        new = real_only(calibrate, mask, x, attended)
         return new, weights, attended
 
 
@@ -245,18 +254,18 @@ class AdditiveFusion(nn.Module):
 
     def forward(self, video: torch.Tensor, query: torch.Tensor, query_mask: torch.Tensor) -> torch.Tensor:
         """(R, T, d) clips, (R, N, d) words -> (R, T, d) the words that each clip gathers."""
-        clips, words = self.video(video), self.query(query)
+        clips, words = self.video(video), real_only(self.query, query_mask, query)
         _, length, size = clips.shape
         per_clip = words.shape[1] * size
         rows = max(1, self.chunk // (length * per_clip))
         piece = max(1, min(length, self.chunk // per_clip))
         recompute = torch.is_grad_enabled() and clips.numel() * words.shape[1] > self.KEPT_PIECES * self.chunk
-        scores = torch.cat(
-            [
-                torch.cat([self._scores(part, word_rows, recompute) for part in clip_rows.split(piece, dim=1)], dim=1)
-                for clip_rows, word_rows in zip(clips.split(rows), words.split(rows), strict=True)
-            ]
-        )
+        scores = []
+        for clip_rows, word_rows, mask in zip(*(x.split(rows) for x in (clips, words, query_mask)), strict=True):
+            most = int(mask.sum(1).max())
+            parts = [self._scores(part, word_rows[:, :most], recompute) for part in clip_rows.split(piece, dim=1)]
+            scores.append(F.pad(torch.cat(parts, dim=1), (0, words.shape[1] - most)))
+        scores = torch.cat(scores)
         return masked_softmax(scores, query_mask.unsqueeze(1), -1) @ query
 
     def _scores(self, clips: torch.Tensor, words: torch.Tensor, recompute: bool) -> torch.Tensor:
@@ -287,7 +296,3 @@ def _with_none(x: torch.Tensor, mask: torch.Tensor | None, none: torch.Tensor | 
         return x, mask
     rows = torch.cat([x, none.to(x.dtype).expand(len(x), -1, -1)], dim=1)
     return rows, None if mask is None else F.pad(mask, (0, len(none)), value=True)
-
-
-def _calibrated(calibration: Calibration, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    return calibration(x, calibration.own(x) + calibration.attended(attended))

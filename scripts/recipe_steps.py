@@ -12,7 +12,6 @@ python scripts/recipe_steps.py --recipe_batch --one_process --steps 8 --bf16    
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 import torch
 
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.recipe_steps import run_steps
+from hf_vtg.training.recipe_steps import run_steps, step_seconds
 from hf_vtg.training.recipes import RECIPES
 
 
@@ -81,12 +80,10 @@ def _in_own_process(name: str, options) -> dict | None:
 
 def _printed(result: dict, options) -> dict:
     batch = f"{result['processes']}x{result['micro_batch']}x{result['accumulation']}"
-    # The first step pays for what later ones find ready.
-    seconds = statistics.median(result["seconds"][1:] or result["seconds"])
     losses = ", ".join(f"{loss:.4g}" for loss in result["losses"])
     print(
-        f"{result['recipe']:34} {batch:>7} {seconds:8.3f} {result['peak_gib']:6.2f} {result['parameters']:12,}  "
-        f"{losses}",
+        f"{result['recipe']:34} {batch:>7} {step_seconds(result):8.3f} {result['peak_gib']:6.2f} "
+        f"{result['parameters']:12,}  {losses}",
         flush=True,
     )
     if options.out:

@@ -13,6 +13,7 @@ from hf_vtg.errors import QueryError, VideoError
 from hf_vtg.grounding import window_starts
 from hf_vtg.moments import temporal_nms
 from hf_vtg.pipeline import VideoGroundingPipeline
+from hf_vtg.training.augmentation import CutAndJoined
 from hf_vtg.training.collator import VideoGroundingCollator
 from hf_vtg.training.trainer import VideoGroundingTrainer
 
@@ -133,6 +134,15 @@ def test_training_tells_the_processor_how_long_its_videos_are(tmp_path):
         train_dataset=tester.rows(model.config),
     )
     assert processor.trained_seconds == 30.0
+    processor.trained_seconds = None
+    VideoGroundingTrainer(
+        model=model,
+        args=tester.arguments(tmp_path),
+        processing_class=processor,
+        data_collator=VideoGroundingCollator(processor),
+        train_dataset=CutAndJoined(tester.rows(model.config), {}),
+    )
+    assert processor.trained_seconds == 20.0
     with pytest.raises(QueryError, match="trained_seconds=0"):
         type(processor)(processor.feature_extractor, processor.tokenizer, trained_seconds=0)
     published = METHODS["mmn"][0].for_benchmark("tacos", text_config=model.config.text_config)

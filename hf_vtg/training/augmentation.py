@@ -16,7 +16,7 @@ class CutAndJoined(Dataset):
 
     ``roll``: the part before a random cut is put behind the part after it; sentences are in the order of their moments
     again.
-    ``thin``: of every other stretch without a moment a random part is taken out, which shortens the video.
+    ``thin``: of half the stretches without a moment a random part is taken out, which shortens the video.
 
     Args:
         rows: of the data schema, indexable.
@@ -67,7 +67,7 @@ def roll(features: np.ndarray, moments: np.ndarray, rng: np.random.Generator) ->
 
 
 def thin(features: np.ndarray, moments: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(T, D) and moments (S, 2) in clips, with a random part of every other stretch between moments taken out."""
+    """(T, D) and moments (S, 2) in clips, with a random part of half the stretches between moments taken out."""
     clips = np.arange(len(features))
     free = ~((moments[:, :1] < clips + 1) & (clips < moments[:, 1:])).any(0)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], free, [False]))))

@@ -8,9 +8,9 @@ the section ``## Results`` of each method's card, and ``README.md``.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from ..auto import METHODS
@@ -18,6 +18,7 @@ from ..benchmarks.annotations import json_object, jsonl_objects
 from ..cache import atomic_path
 from ..errors import HFVTGError
 from ..hub import BENCHMARK_NAMES
+from .recipe_steps import step_seconds
 
 RESULTS, PAPERS, STEPS, OVERVIEW = "results.jsonl", "papers.json", "steps.jsonl", "README.md"
 # Field of a record -> what it is. Those of a results.json (training/run.py) and of the comparing scripts; others are
@@ -138,7 +139,7 @@ def method_results(records: list[dict[str, Any]], paper: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Iterable[dict[str, Any]] = ()) -> str:
+def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Sequence[dict[str, Any]] = ()) -> str:
     """The page of all methods."""
     parts = [
         "# Results of all methods",
@@ -188,7 +189,7 @@ def step_table(steps: Iterable[dict[str, Any]]) -> str:
         measured = [recipes[name].get(half) for half in (False, True)]
         some = measured[0] or measured[1]
         batch = some["processes"] * some["micro_batch"] * some["accumulation"]
-        seconds = [f"{median(step['seconds'][1:]):.3f}" if step else "" for step in measured]
+        seconds = [f"{step_seconds(step):.3f}" if step else "" for step in measured]
         memory = [f"{step['peak_gib']:.2f}" if step else "" for step in measured]
         lines.append([name, str(batch), *seconds, *memory, f"{some['parameters']:,}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,7 @@
 """A few optimiser steps of a recipe's real configuration on random rows of the benchmark's shape."""
 
 import time
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -158,3 +159,8 @@ def run_steps(
         "micro_batch": micro_batch,
         "accumulation": accumulation,
     }
+
+
+def step_seconds(result: dict[str, Any]) -> float:
+    """Seconds of a step of :func:`run_steps`: the median without the first, which pays for what later ones find."""
+    return median(result["seconds"][1:] or result["seconds"])

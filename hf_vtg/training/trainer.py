@@ -20,6 +20,7 @@ from ..errors import ModelError
 from ..hub import model_card, uploading
 from ..metrics import grounding_metrics
 from .arguments import VideoGroundingTrainingArguments
+from .augmentation import CutAndJoined
 from .callbacks import EvaluationEpochs, RecipeCallback
 from .optimizers import build_optimizer
 from .paragraphs import evaluation_rows, training_rows
@@ -74,6 +75,8 @@ class VideoGroundingTrainer(Trainer):
         processor, rows = self.processing_class, self.train_dataset
         if processor is None or rows is None:
             return
+        if isinstance(rows, CutAndJoined):
+            rows = rows.rows
         if hasattr(rows, "column_names"):
             durations = rows["duration"] if "duration" in rows.column_names else []
         else:

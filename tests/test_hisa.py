@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from hf_vtg import HiSAConfig, HiSAForVideoGrounding
 from hf_vtg.errors import ModelError
 from hf_vtg.models.hisa import conversion_hisa, decoding_hisa
-from hf_vtg.models.hisa.attention_hisa import masked_softmax
+from hf_vtg.models.hisa.attention_hisa import HiSAWordAttention, masked_softmax
 from hf_vtg.models.hisa.conversion_hisa import config_from_official, convert_official_checkpoint, rename_official
 from hf_vtg.models.hisa.decoding_hisa import best_pairs, official_decode
 from hf_vtg.models.hisa.disentangling_hisa import ClipRow
@@ -127,6 +127,24 @@ def test_prediction_runs_two_convolutions_and_no_decoder(monkeypatch):
     state = model(**batch).video_state
     assert calls == [(10, 10, 6), (10, 20, 5)] and state.recon is None
     assert model.train()(**batch).video_state.recon is not None
+
+
+@pytest.mark.parametrize("variant, clips", [("default", [int(LENGTHS.sum())]), ("official", [5, 17])])
+def test_padded_clips_are_not_computed(variant, clips):
+    model, sizes = tiny(variant=variant), []
+    for layer in (model.video_head, model.attention.clip_projection, model.query_head, model.start_head):
+        layer.register_forward_hook(lambda layer, inputs, output: sizes.append(list(inputs[0].shape[:-1])))
+    model(**batch_of(*samples()))
+    assert sizes == [clips] * 4
+
+
+def test_attention_over_no_more_than_the_real_clips(monkeypatch):
+    model, looked = tiny(attention_elements=5 * 7 * 12), []
+    logits = HiSAWordAttention._logits
+    monkeypatch.setattr(HiSAWordAttention, "_logits", lambda *a: looked.append(a[2].shape[0]) or logits(*a))
+    weights = model(**batch_of(*samples()), output_intermediates=True).word_attention
+    assert looked == [int((LENGTHS > clip).sum()) for clip in range(17)]
+    assert torch.equal(weights.sum(-1) > 0, real(LENGTHS, 17))
 
 
 @pytest.mark.parametrize("elements", [1, 500])

@@ -144,9 +144,20 @@ def test_additive_fusion_does_not_depend_on_its_pieces(chunk):
 def test_calibration_takes_the_mixed_precisions_of_autocast():
     layer, x = Calibration(4), torch.randn(2, 3, 4)
     parts = layer.own(x) + layer.attended(x)
-    mixed = layer(x, parts.bfloat16())
+    whole = layer(x, *parts.chunk(2, dim=-1))
+    mixed = layer(x, *parts.bfloat16().chunk(2, dim=-1))
     assert mixed.dtype == torch.float32
-    torch.testing.assert_close(mixed, layer(x, parts), atol=0.05, rtol=0)
+    torch.testing.assert_close(mixed, whole, atol=0.05, rtol=0)
+    torch.testing.assert_close(layer.calibrate(x, x), whole)
+
+
+@pytest.mark.parametrize("variant, words", [("default", [10]), ("official", [3, 6])])
+def test_padded_words_are_not_computed(variant, words):
+    model, sizes = tiny(variant=variant, num_blocks=1), []
+    for layer in (model.blocks[0].intra_query.calibration.gate, model.blocks[0].intra_query.projection):
+        layer.register_forward_hook(lambda layer, inputs, output: sizes.append(list(inputs[0].shape[:-1])))
+    model(**example())
+    assert sizes == [words] * 2
 
 
 def test_checkpointing_changes_nothing():

@@ -56,22 +56,24 @@ class HiSAWordAttention(nn.Module):
         Args:
             words: (R, L, C); word_keys: their projection; word_mask: (R, L) bool.
             clip_keys: (R, T, C) projected clips.
-            lengths: (R,) clips that are looked at; what lies behind them may get equal weights.
+            lengths: (R,) real clips.
 
         Returns:
-            (R, T, C) attended words, (R, T, L) weights.
+            (R, T, C) attended words, (R, T, L) weights; with ``exact`` zeros behind the real clips.
         """
         step = max(1, self.max_elements // word_keys.numel())
         chunks = clip_keys.split(step, dim=1)
         recompute = len(chunks) > 1 and torch.is_grad_enabled()
+        shortest = int(lengths.min()) if self.exact else clip_keys.shape[1]
         logits = []
         for first, chunk in zip(range(0, clip_keys.shape[1], step), chunks, strict=True):
-            rows = lengths > first
-            some = self.exact and not bool(rows.all())
-            keys = (word_keys[rows], chunk[rows]) if some else (word_keys, chunk)
+            rows = lengths > first if first >= shortest else slice(None)
+            keys = word_keys[rows], chunk[rows]
             part = checkpoint(self._logits, *keys, use_reentrant=False) if recompute else self._logits(*keys)
-            logits.append(restore_sentences(part, rows) if some else part)
+            logits.append(restore_sentences(part, rows) if first >= shortest else part)
         weights = masked_softmax(torch.cat(logits, dim=1), word_mask.unsqueeze(1), self.exact)
+        if self.exact:
+            weights = weights * (torch.arange(weights.shape[1], device=lengths.device) < lengths[:, None])[..., None]
         return weights.to(words.dtype) @ words, weights
 
     def _logits(self, word_keys: torch.Tensor, clip_keys: torch.Tensor) -> torch.Tensor:

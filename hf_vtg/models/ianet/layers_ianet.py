@@ -261,8 +261,8 @@ class AdditiveFusion(nn.Module):
         piece = max(1, min(length, self.chunk // per_clip))
         recompute = torch.is_grad_enabled() and clips.numel() * words.shape[1] > self.KEPT_PIECES * self.chunk
         scores = []
-        for clip_rows, word_rows, mask in zip(*(x.split(rows) for x in (clips, words, query_mask)), strict=True):
-            most = int(mask.sum(1).max())
+        longest = torch.stack([mask.sum(1).max() for mask in query_mask.split(rows)]).tolist()
+        for clip_rows, word_rows, most in zip(clips.split(rows), words.split(rows), longest, strict=True):
             parts = [self._scores(part, word_rows[:, :most], recompute) for part in clip_rows.split(piece, dim=1)]
             scores.append(F.pad(torch.cat(parts, dim=1), (0, words.shape[1] - most)))
         scores = torch.cat(scores)

@@ -59,7 +59,7 @@ SETTINGS: dict[str, Setting] = {
             "predictor_kernel": 3,
             "predictor_layers": 3,
         },
-        recipe={"rows": "video", "learning_rate": 2e-3, "lr_factors": {"^coarse": 0.5}, "milestones": []},
+        recipe={"learning_rate": 2e-3, "lr_factors": {"^coarse": 0.5}, "milestones": []},
     ),
     "hisa": Setting(
         steps=110,

@@ -119,3 +119,14 @@ def test_the_cards_of_this_repository_are_those_of_its_records(tmp_path):
     assert [path.name for path in written if path.read_text() != (CARDS / path.name).read_text()] == []
     papers = json.loads((CARDS / "papers.json").read_text())
     assert set(papers) == set(METHODS) and papers["hisa"]["results"] == papers["clear"]["results"] == []
+
+
+@pytest.mark.needs_shared
+def test_a_run_on_charades_real_becomes_a_row(cards, tmp_path):
+    script, out = load_script("overfit_charades_real"), tmp_path / "records"
+    assert script.main(["--method", "mmn", "--recipe", "epochs=1", "--seed", "3", "--out", str(out)]) == 0
+    (made,) = read_records(out / "mmn_default_3.json")
+    assert (made["benchmark"], made["split"], made["epochs"], made["seed"]) == ("charades_real", "train", 1, 3)
+    assert made["metrics"]["num_queries"] == 23 and made["label"] is None
+    write_cards(cards, [made])
+    assert "## charades_real (over-fit), train (23 queries)" in (cards / "README.md").read_text()

@@ -172,8 +172,8 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Seque
         "Sources and reservations are in the card of each method. Of HiSA's and CLEAR's papers no text could be read, "
         "so no figure stands here.",
         "`python scripts/make_model_card.py RECORDS` adds measurements to `results.jsonl` and writes all pages anew; "
-        "records come from `scripts/train.py` (`results.json`), `scripts/compare_moving_shapes.py` and "
-        "`scripts/learn_planted.py`.",
+        "records come from `scripts/train.py` (`results.json`), `scripts/compare_moving_shapes.py`, "
+        "`scripts/learn_planted.py` and `scripts/overfit_charades_real.py`.",
     ]
     return "\n\n".join(parts) + "\n"
 

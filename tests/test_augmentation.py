@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_vtg.errors import ModelError
-from hf_vtg.training.augmentation import CutAndJoined, roll, thin
+from hf_vtg.training.augmentation import CutAndJoined, join, roll, thin
 
 # A clip's feature is its own number.
 FEATURES = np.arange(30.0)[:, None]
@@ -51,3 +51,52 @@ def test_rows_carry_their_features_and_the_duration_that_is_left():
 def test_an_unknown_kind_is_named():
     with pytest.raises(ModelError, match="flip"):
         CutAndJoined([], {}, ("flip",))
+
+
+def test_joined_videos_keep_the_moments_of_both_parts():
+    other, moments = FEATURES[:20] + 100, np.array([[1.0, 4.0], [6.5, 8.5], [15.0, 18.2]])
+    rng, lengths, both = np.random.default_rng(0), set(), np.concatenate([MOMENTS, moments])
+    truth = [content(FEATURES, m) for m in MOMENTS] + [content(other, m) for m in moments]
+    for _ in range(200):
+        features, kept, moved = join((FEATURES, MOMENTS), (other, moments), rng)
+        assert [content(features, moved[i]) for i in np.flatnonzero(kept)] == [truth[i] for i in np.flatnonzero(kept)]
+        np.testing.assert_allclose(moved[:, 1] - moved[:, 0], both[:, 1] - both[:, 0], atol=1e-9)
+        seam = (features[:, 0] >= 100).argmax()
+        assert features[:seam, 0].tolist() == list(range(seam)) and features[-1, 0] == 119
+        assert kept.tolist() == [*(MOMENTS[:, 1] <= seam), *(moments[:, 0] >= features[seam, 0] - 100)]
+        lengths.add((seam, int(features[seam, 0])))
+    # Cuts from 9 to 21 outside (12.5, 13.4) and (20.0, 24.9), and from 6 to 14 outside (6.5, 8.5).
+    assert {a for a, _ in lengths} == {9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20}
+    assert {b for _, b in lengths} == {106, 109, 110, 111, 112, 113, 114}
+
+
+def test_a_video_without_a_cut_in_its_middle_is_not_joined():
+    long = np.array([[5.0, 25.0]])
+    features, kept, _ = join((FEATURES, long), (FEATURES, MOMENTS), np.random.default_rng(0))
+    assert features is FEATURES and not kept.any()
+
+
+def test_joined_rows_leave_out_what_both_videos_show():
+    rows = [
+        {"video_id": "v", "duration": 30.0, "sentences": ["a", "b"], "moments": [[1.0, 4.0], [5.0, 8.0]]},
+        {"video_id": "w", "duration": 30.0, "sentences": ["c", "B"], "moments": [[20.0, 25.0], [26.0, 29.0]]},
+    ]
+    rows = [{**row, "tag": [s * 2 for s in row["sentences"]]} for row in rows]
+    made = CutAndJoined(
+        rows,
+        {"v": FEATURES, "w": FEATURES + 100},
+        ("join",),
+        meanings=lambda row: [s.lower() for s in row["sentences"]],
+    )
+    seen = [made[i % 2] for i in range(100)]
+    assert {tuple(r["sentences"]) for r in seen} == {("a", "b"), ("c", "B"), ("a", "c")}
+    for r in seen:
+        assert r["tag"] == [s * 2 for s in r["sentences"]] and r["duration"] == len(r["video_features"])
+        for sentence, moment in zip(r["sentences"], r["moments"], strict=True):
+            source = rows["abcB".index(sentence) // 2]
+            clips = FEATURES + 100 * (source["video_id"] == "w")
+            assert content(r["video_features"], moment) == content(
+                clips, source["moments"][source["sentences"].index(sentence)]
+            )
+    with pytest.raises(ModelError, match="meanings"):
+        CutAndJoined(rows, {}, ("join",))

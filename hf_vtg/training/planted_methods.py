@@ -71,7 +71,13 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
     ),
     "hscnet": ShapesMethod(
         recipe=_recipe(
-            "hscnet", epochs=15, learning_rate=5e-4, optimizer="adam", max_grad_norm=10.0, milestones=(11, 14)
+            "hscnet",
+            epochs=60,
+            learning_rate=1e-3,
+            optimizer="adam",
+            warmup_steps=100,
+            max_grad_norm=10.0,
+            milestones=(44, 54),
         ),
         fields={
             "num_clips": NUM_CLIPS,
@@ -79,6 +85,11 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
             "num_attention_heads": 4,
             "intermediate_size": 256,
             "num_feature_layers": 1,
+            "dropout": 0.0,
+            "temperature": 0.1,
+            "grounding_weight": 5.0,
+            "sample_sentences": False,
+            "max_sentences": None,
         },
         processor={**BINS, "word_pattern": None},
         rows="paragraph",

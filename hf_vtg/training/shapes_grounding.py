@@ -15,6 +15,8 @@ from ..auto import METHODS
 from ..benchmarks import load_benchmark
 from ..benchmarks.feature_store import FeatureStore
 from ..benchmarks.moving_shapes import VOCABULARY
+from ..benchmarks.shapes_text import words_of
+from ..benchmarks.shapes_world import COLOURS, SHAPES
 from ..configuration import WordVectorConfig
 from ..errors import ModelError
 from ..metrics import grounding_metrics
@@ -116,6 +118,14 @@ def load_rows(blind: str | None = None, seed: int = 0, rows: str = "video"):
     return splits
 
 
+def meanings(row: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
+    """Of each sentence of a row the action, and the colour and shape of what acts."""
+    return [
+        (action, frozenset(words_of(sentence)) & {*COLOURS, *SHAPES})
+        for sentence, action in zip(row["sentences"], row["action"], strict=True)
+    ]
+
+
 def train_grounding(
     store: Mapping[str, np.ndarray],
     out: Path,
@@ -146,7 +156,7 @@ def train_grounding(
     train = splits["train"]
     kinds = tuple(kind for kind in setting.augmentation if rows == "video" or kind != "roll")
     if kinds:
-        train = CutAndJoined(train, features, kinds, recipe.seed)
+        train = CutAndJoined(train, features, kinds, recipe.seed, meanings)
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe, str(out), save_total_limit=1, save_only_model=True, disable_tqdm=True
     )

@@ -20,12 +20,12 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
     "clear": ShapesMethod(
         recipe=_recipe(
             "clear",
-            epochs=10,
+            epochs=60,
             learning_rate=2e-3,
             optimizer="adam",
             lr_factors={"^coarse": 0.5},
             per_device_batch_size=64,
-            milestones=(7, 9),
+            milestones=(45, 55),
         ),
         fields={
             "num_pre_clips": NUM_CLIPS,
@@ -72,12 +72,12 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
     "hscnet": ShapesMethod(
         recipe=_recipe(
             "hscnet",
-            epochs=60,
+            epochs=80,
             learning_rate=1e-3,
             optimizer="adam",
             warmup_steps=100,
             max_grad_norm=10.0,
-            milestones=(44, 54),
+            milestones=(60, 72),
         ),
         fields={
             "num_clips": NUM_CLIPS,
@@ -92,12 +92,13 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
             "max_sentences": None,
         },
         processor={**BINS, "word_pattern": None},
+        augmentation=("roll", "thin"),
         rows="paragraph",
     ),
     "ianet": ShapesMethod(
         recipe=_recipe(
             "ianet",
-            epochs=12,
+            epochs=40,
             learning_rate=1e-3,
             schedule="inverse_sqrt",
             warmup_steps=100,

@@ -566,3 +566,13 @@ def test_golden_folder_and_its_mutations(shared):
     assert report.count(COMPARED) > 600
     for mutation in plan_mutations(folder).values():
         assert check_folder(folder, mutation).failures()
+
+
+def test_initial_gain_widens_the_projection_of_clips_and_no_loaded_weights(tmp_path):
+    plain_model, wide = TESTER.model(), TESTER.model(initial_gain=20.0)
+    for (name, before), after in zip(plain_model.named_parameters(), wide.parameters(), strict=True):
+        factor = 20 if name == "video_projection.weight" else 1
+        torch.testing.assert_close(after, factor * before, msg=name)
+    wide.save_pretrained(tmp_path)
+    loaded = HSCNetForVideoGrounding.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(wide.parameters(), loaded.parameters(), strict=True))

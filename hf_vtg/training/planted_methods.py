@@ -91,6 +91,7 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
             "sample_sentences": False,
             "max_sentences": None,
         },
+        repairs={"initial_gain": 20.0},
         processor={**BINS, "word_pattern": None},
         augmentation=("roll", "thin"),
         rows="paragraph",

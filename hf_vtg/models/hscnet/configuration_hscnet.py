@@ -23,6 +23,8 @@ class HSCNetConfig(VideoGroundingConfig):
         dropout: of attention weights, residual branches and MLPs.
         temperature: of the similarity maps between queries and clips.
         sigma_init, sigma_floor: start and lower limit of the learned temperature of each multi-modal layer.
+        initial_gain: factor on the first weights of the projection of clips. Projected with Xavier's (1), features of
+            unit length (``l2_normalize``) are a tenth as long as the positions that are added, and learned late.
         max_sentences: longer paragraphs are read in parts of at most so many sentences; None = whole.
         sample_sentences: training reads a random part of each paragraph, of 1 to ``max_sentences`` sentences.
         strip_punctuation: split words as word vectors do best; False = at blanks, as the predecessors do.
@@ -49,6 +51,7 @@ class HSCNetConfig(VideoGroundingConfig):
     temperature: float | int = 0.2
     sigma_init: float | int = 0.2
     sigma_floor: float | int = 0.01
+    initial_gain: float | int = 1.0
     max_sentences: int | None = 8
     sample_sentences: bool = True
     strip_punctuation: bool = False

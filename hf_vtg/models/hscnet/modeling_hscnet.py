@@ -185,7 +185,8 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
+            gain = self.config.initial_gain if module is self.video_projection else 1.0
+            init.xavier_uniform_(module.weight, gain)
             init.zeros_(module.bias)
         elif isinstance(module, MultiModalLayer):
             init.constant_(module.log_sigma, module.initial_log_sigma)

@@ -43,6 +43,7 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
             "query_layers": 1,
             "predictor_kernel": 3,
             "predictor_layers": 3,
+            "prune": False,
         },
         processor={**BINS, "nms_threshold": 0.5, "max_words": None, "word_pattern": None},
         rows="sentence",

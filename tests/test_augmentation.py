@@ -48,6 +48,12 @@ def test_rows_carry_their_features_and_the_duration_that_is_left():
     assert {tuple(r["sentences"]) for r in seen} == {("a", "b"), ("b", "a")}
 
 
+def test_sentences_that_are_in_no_order_stay_as_they_are():
+    row = {"video_id": "v", "duration": 15.0, "sentences": ["b", "a"], "moments": [[5.0, 9.5], [1.0, 2.0]]}
+    rows = CutAndJoined([row], {"v": FEATURES}, seed=1)
+    assert {tuple(rows[0]["sentences"]) for _ in range(50)} == {("b", "a")}
+
+
 def test_an_unknown_kind_is_named():
     with pytest.raises(ModelError, match="flip"):
         CutAndJoined([], {}, ("flip",))

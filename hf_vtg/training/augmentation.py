@@ -17,8 +17,10 @@ MIDDLE = (0.3, 0.7)
 class CutAndJoined(Dataset):
     """Rows with their own ``video_features``, cut between their moments; no moment is cut through.
 
-    ``roll``: the part before a random cut is put behind the part after it; sentences are in the order of their moments
-    again.
+    Sentences that were in the order of their moments are so again; any other order stays, for to sort them would tell
+    a reader of paragraphs where to look.
+
+    ``roll``: the part before a random cut is put behind the part after it.
     ``thin``: of half the stretches without a moment a random part is taken out, which shortens the video.
     ``join``: :data:`JOINED` of the videos are cut near the middle and go on with the second part of another one. A
     sentence that is true of a moment of either video is left out, as it may have two answers.
@@ -85,11 +87,12 @@ class CutAndJoined(Dataset):
         features = np.asarray(self.features[row["video_id"]])
         second = row["duration"] / len(features)
         moments = np.asarray(row["moments"], np.float64) / second
+        in_order = (np.diff(moments[:, 0]) >= 0).all()
         if "roll" in self.kinds:
             features, moments = roll(features, moments, self.rng)
         if "thin" in self.kinds:
             features, moments = thin(features, moments, self.rng)
-        order = np.argsort(moments[:, 0], kind="stable")
+        order = np.argsort(moments[:, 0], kind="stable") if in_order else range(len(moments))
         return {
             **row,
             **{name: [row[name][i] for i in order] for name in sentence_columns(row)},

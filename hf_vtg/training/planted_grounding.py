@@ -19,7 +19,6 @@ from ..processing import VideoGroundingProcessor
 from ..tokenization import WordVectors, vocabulary_of
 from ..video.features import FeatureSpec
 from .arguments import VideoGroundingTrainingArguments
-from .augmentation import CutAndJoined
 from .collator import VideoGroundingCollator
 from .planted_methods import PLANTED_METHODS, WHOLE_GRID
 from .recipes import Recipe
@@ -67,9 +66,6 @@ def learn(
     store = FeatureStore(folder / FEATURES)
     splits = load_rows(folder, setting.rows, shuffled)
     words = WordVectors.load(folder / WORDS, vocabulary_of(s for row in splits["train"] for s in row["sentences"]))
-    train = splits["train"]
-    if setting.augmentation:
-        train = CutAndJoined(train, store, setting.augmentation, recipe.seed)
     model, processor = build_model(method, words, store.spec, recipe.seed, **changes)
     arguments = VideoGroundingTrainingArguments.from_recipe(
         recipe,
@@ -85,7 +81,7 @@ def learn(
         recipe=recipe,
         processing_class=processor,
         data_collator=VideoGroundingCollator(processor, store),
-        train_dataset=train,
+        train_dataset=splits["train"],
         eval_dataset=splits["test"],
     )
     trainer.train()

@@ -73,20 +73,21 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
     "hscnet": ShapesMethod(
         recipe=_recipe(
             "hscnet",
-            epochs=80,
+            epochs=60,
             learning_rate=1e-3,
-            optimizer="adam",
+            weight_decay=0.1,
             warmup_steps=100,
             max_grad_norm=10.0,
-            milestones=(60, 72),
+            milestones=(46, 55),
         ),
         fields={
             "num_clips": NUM_CLIPS,
-            "hidden_size": 128,
+            # Wider, with attention among the clips or with less dropout it learns the 2,000 videos by heart.
+            "hidden_size": 64,
             "num_attention_heads": 4,
-            "intermediate_size": 256,
-            "num_feature_layers": 1,
-            "dropout": 0.0,
+            "intermediate_size": 128,
+            "num_feature_layers": 0,
+            "dropout": 0.3,
             "temperature": 0.1,
             "grounding_weight": 5.0,
             "sample_sentences": False,
@@ -94,7 +95,6 @@ PLANTED_METHODS: dict[str, ShapesMethod] = {
         },
         repairs={"initial_gain": 20.0},
         processor={**BINS, "word_pattern": None},
-        augmentation=("roll", "thin"),
         rows="paragraph",
     ),
     "ianet": ShapesMethod(

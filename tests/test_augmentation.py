@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from hf_vtg.benchmarks.moving_shapes import generate_scenario, scenario_seeds
 from hf_vtg.errors import ModelError
 from hf_vtg.training.augmentation import CutAndJoined, join, roll, thin
+from hf_vtg.training.shapes_grounding import meanings
 
 # A clip's feature is its own number.
 FEATURES = np.arange(30.0)[:, None]
@@ -52,6 +54,14 @@ def test_sentences_that_are_in_no_order_stay_as_they_are():
     row = {"video_id": "v", "duration": 15.0, "sentences": ["b", "a"], "moments": [[5.0, 9.5], [1.0, 2.0]]}
     rows = CutAndJoined([row], {"v": FEATURES}, seed=1)
     assert {tuple(rows[0]["sentences"]) for _ in range(50)} == {("b", "a")}
+
+
+def test_what_sentences_of_moving_shapes_mean_is_what_they_were_written_of():
+    for seed in scenario_seeds("validation", 40):
+        scenario = generate_scenario(seed)
+        triples = [scenario.triple(query.event) for query in scenario.sentences]
+        expected = [(action, {colour, shape}) for colour, shape, action in triples]
+        assert meanings(scenario.rows("video")[0]) == expected
 
 
 def test_an_unknown_kind_is_named():

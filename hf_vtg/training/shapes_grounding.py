@@ -154,7 +154,7 @@ def train_grounding(
     splits = load_rows(blind, rows=rows) if splits is None else splits
     features = BlankFeatures(store) if blind == "video" else store
     train = splits["train"]
-    kinds = tuple(kind for kind in setting.augmentation if rows == "video" or kind != "roll")
+    kinds = tuple(kind for kind in setting.augmentation if rows == "video" or kind == "thin")
     if kinds:
         train = CutAndJoined(train, features, kinds, recipe.seed, meanings)
     arguments = VideoGroundingTrainingArguments.from_recipe(

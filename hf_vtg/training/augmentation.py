@@ -22,8 +22,9 @@ class CutAndJoined(Dataset):
 
     ``roll``: the part before a random cut is put behind the part after it.
     ``thin``: of half the stretches without a moment a random part is taken out, which shortens the video.
-    ``join``: :data:`JOINED` of the videos are cut near the middle and go on with the second part of another one. A
-    sentence that is true of a moment of either video is left out, as it may have two answers.
+    ``join``: :data:`JOINED` of the videos are cut near the middle and go on with the second part of another one, whose
+    clips are taken to be as long. Sentences of a meaning that both videos have are left out, for they may have two
+    answers.
 
     Args:
         rows: of the data schema, indexable.

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_vtg.cache import atomic_path
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
+from hf_vtg.training.results import write_text
 from hf_vtg.training.run import RunArguments, run_training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,8 +173,7 @@ def write_record(folder: Path, label: str, results: Mapping[str, Any]) -> None:
     """As a record of ``model_cards/results.jsonl``."""
     record = {**results, "benchmark": "charades_real", "label": label or None}
     name = "_".join([record["method"], record["variant"], str(record["seed"]), *label.split()])
-    with atomic_path(folder / f"{name}.json") as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
 
 
 def report(name: str, metrics: Mapping[str, Any], seconds: float) -> None:

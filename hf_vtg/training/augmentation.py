@@ -114,6 +114,12 @@ def cuts(length: int, moments: np.ndarray) -> np.ndarray:
     return clips[~((moments[:, :1] < clips) & (clips < moments[:, 1:])).any(0)]
 
 
+def middle_cuts(length: int, moments: np.ndarray) -> np.ndarray:
+    """Those of :func:`cuts` in the :data:`MIDDLE` of the video."""
+    clips = cuts(length, moments)
+    return clips[(clips >= MIDDLE[0] * length) & (clips <= MIDDLE[1] * length)]
+
+
 def roll(features: np.ndarray, moments: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(T, D) and moments (S, 2) in clips, with the clips before a random cut put at the end."""
     cut = rng.choice(cuts(len(features), moments))
@@ -148,13 +154,9 @@ def join(
         features; which of the moments of both are in them, none if a video has no cut in its middle; the moments.
     """
     (a, of_a), (b, of_b) = first, second
-    middles = [cuts(len(f), m) for f, m in (first, second)]
-    middles = [
-        c[(c >= MIDDLE[0] * len(f)) & (c <= MIDDLE[1] * len(f))]
-        for c, (f, _) in zip(middles, (first, second), strict=True)
-    ]
-    if not all(map(len, middles)):
+    ends, starts = middle_cuts(len(a), of_a), middle_cuts(len(b), of_b)
+    if not len(ends) or not len(starts):
         return a, np.zeros(len(of_a) + len(of_b), bool), np.concatenate([of_a, of_b])
-    end, start = map(rng.choice, middles)
+    end, start = rng.choice(ends), rng.choice(starts)
     kept = np.concatenate([of_a[:, 1] <= end, of_b[:, 0] >= start])
     return np.concatenate([a[:end], b[start:]]), kept, np.concatenate([of_a, of_b - start + end])

@@ -1,10 +1,12 @@
 """Where the package keeps what it can make again, and how it writes files: completely or not at all."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -43,6 +45,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Whole or not at all, in UTF-8. Raises StorageError like :func:`atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """``value`` as indented JSON, written like :func:`write_text`."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def cannot_write(path: str | Path, error: Exception, remedy: str = "choose another folder") -> StorageError:

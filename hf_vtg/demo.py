@@ -1,7 +1,6 @@
 """The two-minute demo: a video rendered for the occasion, or the user's own, and when its sentences happen."""
 
 import argparse
-import json
 import random
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import atomic_path
+from .cache import write_json
 from .errors import HFVTGError
 from .moments import temporal_iou
 from .pipeline import DEFAULT_MODEL, load_pipeline
@@ -60,8 +59,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for row in rows:
         print(describe(row))
     result = {"video": str(video), "duration": encoded["duration"], "model": options.model, "queries": rows}
-    with atomic_path(options.output / "moments.json") as path:
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(options.output / "moments.json", result)
     pictures = thumbnails(video, encoded["duration"])
     figure = plot_timeline(queries, answers, encoded["duration"], truth, Path(video).name, thumbnails=pictures)
     save_figure(figure, options.output / "timeline.png")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import atomic_path
+from hf_vtg.cache import write_json
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.shapes_assets import JoinedStores
@@ -109,8 +109,7 @@ def run(options: argparse.Namespace, stores: Mapping[str, FeatureStore], row: st
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "seconds": time.monotonic() - started,
     }
-    with atomic_path(file) as part:
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(file, record)
     return record
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import atomic_path
+from hf_vtg.cache import write_json
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.metrics import constant_moment_baseline
@@ -90,8 +90,7 @@ def run(options) -> int:
         "feature_spec": stores["test"].spec.to_dict(),
         "torch": torch.__version__,
     }
-    with atomic_path(options.out / f"{name}.json") as part:
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(options.out / f"{name}.json", record)
     print(json.dumps({key: record[key] for key in ("metrics", "groups", "constant_moment")}, indent=2))
     print(f"{name}: {seconds:.0f} s")
     return 0

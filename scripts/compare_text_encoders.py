@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import atomic_path
+from hf_vtg.cache import write_json
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.shapes_assets import JoinedStores
@@ -71,8 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
                     result = json.loads(record.read_text())
                 else:
                     result = compare(method, text, options)
-                    with atomic_path(record) as part:
-                        part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+                    write_json(record, result)
                 figures = " | ".join(f"{result['metrics'][name]:.1f}" for name in COLUMNS)
                 queries, parameters = result["metrics"]["num_queries"], result["parameters"]
                 print(

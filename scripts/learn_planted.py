@@ -9,13 +9,12 @@ written to OUT.json.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import atomic_path
+from hf_vtg.cache import write_json
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
 from hf_vtg.tokenization import WordVectors
@@ -70,8 +69,7 @@ def run(options) -> None:
         "recipe": recipe.to_dict(),
         "config_overrides": dict(options.set),
     }
-    with atomic_path(options.out.with_suffix(".json")) as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(options.out.with_suffix(".json"), record)
     name, reached = "R@1,IoU=0.5", metrics["R@1,IoU=0.5"]
     kind = "shuffled sentences" if options.shuffled else "planted"
     print(

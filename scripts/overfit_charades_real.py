@@ -9,7 +9,6 @@ to FOLDER/METHOD_VARIANT_SEED.json, for ``scripts/make_model_card.py``.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -19,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_vtg.cache import write_json
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.results import write_text
 from hf_vtg.training.run import RunArguments, run_training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,7 +172,7 @@ def write_record(folder: Path, label: str, results: Mapping[str, Any]) -> None:
     """As a record of ``model_cards/results.jsonl``."""
     record = {**results, "benchmark": "charades_real", "label": label or None}
     name = "_".join([record["method"], record["variant"], str(record["seed"]), *label.split()])
-    write_text(folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    write_json(folder / f"{name}.json", record)
 
 
 def report(name: str, metrics: Mapping[str, Any], seconds: float) -> None:

@@ -26,7 +26,7 @@ from hf_vtg.benchmarks.planted import (
     planted_features,
     planted_spec,
 )
-from hf_vtg.cache import atomic_path
+from hf_vtg.cache import write_text
 from hf_vtg.errors import HFVTGError
 from hf_vtg.tokenization import WordVectors
 from hf_vtg.training import planted_grounding
@@ -70,8 +70,7 @@ def run(options) -> None:
     )
     words.save(options.out / planted_grounding.WORDS)
     for name, split in splits.items():
-        with atomic_path(options.out / f"{name}.jsonl") as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in split), encoding="utf-8")
+        write_text(options.out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in split))
 
     store = FeatureStore(features)
     within, without = measured_cosines(splits["test"], directions, store)

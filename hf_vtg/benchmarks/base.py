@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import datasets
 
-from ..cache import atomic_path, cache_root, cannot_write
+from ..cache import cache_root, cannot_write, write_json
 from ..errors import AnnotationError
 from .annotations import SplitReport, VideoAnnotation, clean, content_hash
 from .finding import ExpectedFiles, find_files
@@ -146,8 +146,7 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
             raise cannot_write(self.cache_dir, error, CACHE_REMEDY) from error
         if not self._report_file().is_file():
             report = {split: report.to_dict() for split, report in self.report.items()}
-            with atomic_path(self._report_file()) as path:
-                path.write_text(json.dumps(report, indent=2) + "\n")
+            write_json(self._report_file(), report)
         self._announce()
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any):

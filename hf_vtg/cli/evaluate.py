@@ -1,6 +1,5 @@
 """``hf-vtg evaluate``: R@n,IoU=m and mIoU of a prediction file."""
 
-import json
 from typing import Any
 
 from .parser import add_command, print_json
@@ -36,13 +35,12 @@ def add(commands: Any) -> None:
 
 def run(options: Any) -> int:
     from ..benchmarks.predictions import evaluate_predictions, format_table
-    from ..cache import atomic_path
+    from ..cache import write_json
 
     names = ("predictions", "references", "format", "inclusive", "round_iou", "iou_thresholds", "ranks")
     results = evaluate_predictions(**{name: getattr(options, name) for name in names})
     if options.output:
-        with atomic_path(options.output) as path:
-            path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, results)
     if options.json:
         print_json(results, indent=2)
     else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..auto import METHODS
 from ..benchmarks.annotations import json_object, jsonl_objects
-from ..cache import atomic_path
+from ..cache import write_text
 from ..errors import HFVTGError
 from ..hub import BENCHMARK_NAMES
 from .recipe_steps import step_seconds
@@ -113,8 +113,7 @@ def write_cards(folder: Path, new_records: Iterable[dict[str, Any]] = ()) -> lis
     steps = [value for _, value in jsonl_objects(folder / STEPS)] if (folder / STEPS).is_file() else []
     pages[folder / OVERVIEW] = overview(records, papers, steps)
     for path, text in pages.items():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return list(pages)
 
 

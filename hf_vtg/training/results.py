@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import transformers
 
-from ..cache import atomic_path
 from .recipes import Recipe
 from .trainer import VideoGroundingTrainer
 
@@ -58,12 +57,6 @@ def git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.strip() + ("-dirty" if changes.strip() else "")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _metrics(prediction: Any) -> dict[str, float]:

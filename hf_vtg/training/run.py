@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from ..auto import METHODS
 from ..benchmarks import benchmark_builder
 from ..benchmarks.feature_store import FeatureStore
+from ..cache import write_json, write_text
 from ..configuration import WordVectorConfig
 from ..errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from ..processing import VideoGroundingProcessor
@@ -24,7 +25,7 @@ from ..tokenization import WordVectors
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
 from .recipes import RECIPES, Recipe, get_recipe
-from .results import trainer_results, write_text
+from .results import trainer_results
 from .trainer import VideoGroundingTrainer
 
 logger = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         if prediction is not None:
             lines = "".join(json.dumps(line) + "\n" for line in prediction.predictions)
             write_text(output / "predictions.jsonl", lines)
-        write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
+        write_json(output / "results.json", results)
     return results
 
 

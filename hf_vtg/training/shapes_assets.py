@@ -16,7 +16,7 @@ import torch
 from ..benchmarks.feature_store import FeatureStore, write_feature_store
 from ..benchmarks.moving_shapes import render_split, scenario_seeds
 from ..benchmarks.shapes_world import GENERATOR_VERSION
-from ..cache import atomic_path
+from ..cache import write_json
 from ..metrics import constant_moment_baseline
 from ..models.mmn import MMNForVideoGrounding
 from ..processing import VideoGroundingProcessor
@@ -100,9 +100,8 @@ class AssetsRun:
         tested = rows[self.split].select(range(self.num_videos or len(rows[self.split])))
         result = report(model, processor, BlankFeatures(store) if self.blind == "video" else store, tested)
         result["constant moment"] = constant_moment_baseline(rows["train"], tested, ranks=(1,))
-        text = json.dumps({"split": self.split, "seed": self.seed, "blind": self.blind, **result}, indent=2)
-        with atomic_path(self.work / f"report_{self.blind or 'model'}_{self.split}_{self.seed}.json") as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        report_file = self.work / f"report_{self.blind or 'model'}_{self.split}_{self.seed}.json"
+        write_json(report_file, {"split": self.split, "seed": self.seed, "blind": self.blind, **result})
         return result
 
     def _count(self, split: str) -> int | None:
@@ -134,8 +133,7 @@ def save_half(model: torch.nn.Module, folder: Path) -> None:
     """Weights in half precision, a configuration that loads them in full: half is for the disk alone."""
     model.half().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    with atomic_path(folder / "config.json") as part:
-        part.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", {**config, "dtype": "float32"})
     for file in folder.iterdir():
         file.chmod(0o644)
 

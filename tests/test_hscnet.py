@@ -543,6 +543,21 @@ def test_maps_are_float32_in_half_precision():
     assert torch.allclose(mixed.loss, model(**TESTER.batch(model.config)).loss, rtol=0.05)
 
 
+def test_the_official_variant_is_the_default():
+    """Without published code there is nothing else that it could be; the cards measure only one of them."""
+    models = [TESTER.model(variant=variant).train() for variant in ("default", "official")]
+    settings = [model.config.to_dict() for model in models]
+    assert settings[0] != settings[1]
+    assert settings[0] == settings[1] | {"variant": "default"}
+    for model in models:
+        torch.manual_seed(1)
+        model(**TESTER.batch(model.config)).loss.backward()
+    for (name, own), (other, same) in zip(*(model.named_parameters() for model in models), strict=True):
+        assert name == other
+        assert torch.equal(own, same)
+        assert torch.equal(own.grad, same.grad)
+
+
 def test_conversion_refuses_what_does_not_fit():
     official = {"video_dim": 10, "word_dim": 12, "hidden_size": 12, "heads": 2, "intermediate_size": 20}
     official |= {"num_clips": 16, "depths": [1, 1, 1], "temperature": 0.2, "sigma_floor": 0.01}

@@ -146,7 +146,7 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Seque
         "R@n,IoU=m in percent: a sentence counts if one of the first n moments has an IoU above m (strictly). Several "
         "seeds: mean ± standard deviation. A constant moment is the best fixed fraction of a video, fitted on train: "
         "whoever reads neither video nor sentence reaches it. Scores on features of one kind say nothing about "
-        "another kind.",
+        "another kind. No code of HSCNet was published, so its official variant is the default one.",
     ]
     for benchmark in dict.fromkeys(record["benchmark"] for record in records):
         own = _shown(records, benchmark)

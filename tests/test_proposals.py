@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from hf_vtg.errors import ModelError
-from hf_vtg.layers.map_conv import MAP_OPTIONS, MaskedMapConv, cover, map_geometry, valid_inputs
+from hf_vtg.layers.map_conv import (
+    MAP_OPTIONS,
+    Cut,
+    MaskedMapConv,
+    Pasted,
+    Strip,
+    cover,
+    map_geometry,
+    valid_inputs,
+)
 from hf_vtg.layers.proposals import ProposalGrid, proposal_cells
 
 GEOMETRIES = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548), (16, [7, 4], None)]
@@ -132,6 +141,29 @@ def test_strips_equal_the_dense_map_in_training(geometry):
         # The true gradient of a bias in front of batch normalisation is zero.
         atol = 1e-10 if name.endswith("conv.bias") else 1e-12
         assert torch.allclose(value.double(), outputs[1][name].double(), rtol=1e-9, atol=atol), name
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_strips_have_right_first_and_second_gradients(layout):
+    """Overlapping windows, positions that no strip covers, and both layouts of memory."""
+    windows, strips = (Strip(0, 4, 0, 3), Strip(2, 5, 1, 5)), (Strip(1, 3, 0, 2), Strip(3, 4, 1, 5))
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+
+    def cut(x):
+        return tuple(part.sin() for part in Cut.apply(x, windows))
+
+    def pasted(*parts):
+        out = Pasted.apply(5, strips, *parts)
+        assert out.is_contiguous(memory_format=layout)
+        return out.sin()
+
+    parts = [part.detach().requires_grad_() for part in Cut.apply(x, strips)]
+    for function, inputs in ((cut, (x,)), (pasted, parts)):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+    covered = Pasted.apply(5, strips, *parts) != 0
+    assert covered.sum() == 2 * 3 * (4 + 4)
+    assert torch.equal(Pasted.apply(5, strips, *parts)[covered], x[covered])
 
 
 @pytest.mark.parametrize("implementation", ["strips", "dense"])

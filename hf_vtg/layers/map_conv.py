@@ -145,6 +145,50 @@ def cover(mask: np.ndarray, num_strips: int) -> tuple[Strip, ...]:
     return tuple(strips)
 
 
+def on_strips(x: torch.Tensor, strips: tuple[Strip, ...]) -> tuple[torch.Tensor, ...]:
+    """The parts of (..., side, side) that lie on the strips."""
+    return tuple(x[..., top:bottom, left:right] for top, bottom, left, right in strips)
+
+
+def _layout(x: torch.Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+# Slicing and padding would allocate a whole map for the gradient of each strip; these two allocate one for all.
+
+
+class Cut(torch.autograd.Function):
+    """:func:`on_strips` of a (B, C, side, side) map; the gradient is :class:`Pasted`."""
+
+    @staticmethod
+    def forward(ctx, x, strips):
+        ctx.side, ctx.strips = x.shape[-1], strips
+        # A slice would be copied for the convolution and once more for its gradient.
+        return tuple(part.contiguous(memory_format=_layout(x)) for part in on_strips(x, strips))
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return Pasted.apply(ctx.side, ctx.strips, *gradients), None
+
+
+class Pasted(torch.autograd.Function):
+    """The sum of parts that lie on strips of a (B, C, side, side) map, else zero; the gradient is :class:`Cut`."""
+
+    @staticmethod
+    def forward(ctx, side, strips, *parts):
+        ctx.strips = strips
+        like = {"dtype": parts[0].dtype, "device": parts[0].device, "memory_format": _layout(parts[0])}
+        x = torch.empty((*parts[0].shape[:2], side, side), **like).zero_()
+        for target, part in zip(on_strips(x, strips), parts, strict=True):
+            target += part
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None, None, *Cut.apply(gradient, ctx.strips)
+
+
 class MaskedConvLayer(nn.Module):
     """Convolution, batch normalisation (unless ``norm`` is False), ReLU, then the weight 1 / count of valid inputs."""
 
@@ -194,21 +238,15 @@ class MaskedConvLayer(nn.Module):
             weight: (side, side), or (B, 1, side, side) one of each row.
         """
         reach = self.conv.kernel_size[0] - 1
-        kernel, parts = self.kernel(), []
-        for top, bottom, left, right in strips:
-            window = x[:, :, top : bottom + reach, left : right + reach]
-            parts.append(F.conv2d(window, *kernel))
+        windows = tuple(Strip(top, bottom + reach, left, right + reach) for top, bottom, left, right in strips)
+        kernel = self.kernel()
+        parts = [F.conv2d(window, *kernel) for window in Cut.apply(x, windows)]
         if self.norm is not None and self.norm.training:
             parts = self._normalise(parts, x.shape[0] * weight.numel())
         elif self.norm is not None and not self.is_folded:
             parts = [self.norm(part) for part in parts]
-        side = weight.shape[-1]
-        rows, filled = [], 0
-        for part, (top, bottom, left, right) in zip(parts, strips, strict=True):
-            part = part.relu() * weight[..., top:bottom, left:right]
-            rows.append(F.pad(part, (left, side - right, top - filled, 0)))
-            filled = bottom
-        return F.pad(torch.cat(rows, dim=2), (0, 0, 0, side - filled))
+        parts = [part.relu() * on_strip for part, on_strip in zip(parts, on_strips(weight, strips), strict=True)]
+        return Pasted.apply(weight.shape[-1], strips, *parts)
 
     def _normalise(self, parts: list[torch.Tensor], count: int) -> list[torch.Tensor]:
         """Batch normalisation whose statistics run over the whole map of ``count`` positions.

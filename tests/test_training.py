@@ -316,6 +316,36 @@ def test_a_run_writes_model_results_and_predictions(own_data):
         run_training(run_arguments(own_data))
 
 
+def test_results_say_what_was_really_run(own_data):
+    """Training arguments win over the recipe: the saved recipe has their values. Tokens stay out."""
+    given = {"learning_rate": 0.5, "weight_decay": 0.3, "num_train_epochs": 2, "per_device_train_batch_size": 1}
+    given |= {"gradient_accumulation_steps": 4, "max_grad_norm": 99.0, "adam_beta2": 0.5, "seed": 7}
+    run = run_arguments(own_data, recipe_overrides={"epochs": 1, "loss_stages": [{"first_epoch": 2, "factors": {}}]})
+    results = run_training(run, {**given, "hub_token": "hf_secret", "disable_tqdm": True, "use_cpu": True})
+    text = (own_data / "out" / "results.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(results)) and "hf_secret" not in text
+    recipe = json.loads(text)["recipe"]
+    assert (recipe["learning_rate"], recipe["weight_decay"], recipe["epochs"]) == (0.5, 0.3, 2)
+    assert (recipe["per_device_batch_size"], recipe["num_processes"], recipe["max_grad_norm"]) == (1, 4, 99.0)
+    assert (recipe["betas"], recipe["seed"]) == ([0.9, 0.5], 7)
+    assert recipe["loss_stages"] == [{"first_epoch": 2, "factors": {}}]
+    assert results["training_overrides"] == {**given, "disable_tqdm": True, "use_cpu": True}
+    assert results["text"] == run.word_vectors and results["annotations"] == run.annotations
+    assert (results["features"], results["steps"]) == (run.features, 2)
+
+
+def test_a_used_output_folder_is_refused(own_data):
+    for trace in ("model.safetensors", "predictions.jsonl", "checkpoint-3", "results.json"):
+        out = own_data / f"with_{trace}"
+        out.mkdir()
+        (out / trace).write_text("mine")
+        with pytest.raises(HFVTGError, match="another run"):
+            run_training(run_arguments(own_data, output_dir=str(out)))
+        assert (out / trace).read_text() == "mine"
+    with pytest.raises(HFVTGError, match="is a file"):
+        run_training(run_arguments(own_data, output_dir=str(own_data / "train.jsonl")))
+
+
 @pytest.fixture
 def charades_like(own_data):
     """The own data as files of Charades-STA, the third video as test."""
@@ -413,6 +443,9 @@ def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
         )
     with pytest.raises(ModelError, match="mmn"):
         run_training(run_arguments(own_data, method="nmm"))
+    (own_data / "train.jsonl").write_text(re.sub('"v([0-9])"', r'"w\1"', rows))
+    with pytest.raises(FeatureError, match="None of the videos of 'train'.*'v0'"):
+        run_training(run_arguments(own_data, output_dir=str(own_data / "c"), allow_missing=True))
 
 
 @pytest.mark.parametrize(
@@ -424,6 +457,21 @@ def test_a_run_refuses_what_cannot_give_the_benchmarks_numbers(own_data):
         ({"variant": "papers"}, "papers"),
         ({"recipe_overrides": {"epochs": "many"}}, "epochs='many'"),
         ({"recipe_overrides": {"milestones": 3}}, "milestones=3"),
+        ({"recipe_overrides": {"milestones": [None]}}, "milestones=.None."),
+        ({"recipe_overrides": {"epochs": 0}}, "epochs=0"),
+        ({"recipe_overrides": {"eval_epochs": 0}}, "eval_epochs=0"),
+        ({"recipe_overrides": {"per_device_batch_size": 0}}, "per_device_batch_size=0"),
+        ({"recipe_overrides": {"num_processes": 0}}, "num_processes=0"),
+        ({"recipe_overrides": {"learning_rate": float("nan")}}, "learning_rate=nan"),
+        ({"recipe_overrides": {"learning_rate": 0, "warmup_steps": 5}}, "learning_rate=0"),
+        ({"recipe_overrides": {"betas": [0.9]}}, "betas.*two numbers"),
+        ({"recipe_overrides": {"metric": "mIou"}}, "'mIou'.*mIoU, IoU=0.5"),
+        ({"recipe_overrides": {"iou_thresholds": [0.3]}}, "'R@1,IoU=0.5'.*IoU=0.3"),
+        ({"recipe_overrides": {"lr_factors": {"(": 1}}}, r"'\('.*regular expression"),
+        ({"recipe_overrides": {"loss_stages": [{"first": 1}]}}, "first_epoch"),
+        ({"recipe_overrides": {"variant": "official"}}, "variant='official'.*--variant"),
+        ({"recipe_overrides": {"benchmark": "tacos"}}, "benchmark='tacos'.*--benchmark"),
+        ({"recipe_overrides": {"method": "hisa"}}, "method='hisa'.*--method"),
         ({"word_vectors": None, "text_model": "no/such/model/anywhere"}, "no/such/model/anywhere.*--text_model"),
     ],
 )

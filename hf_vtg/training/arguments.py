@@ -1,6 +1,7 @@
 """Training arguments of grounding models."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -53,3 +54,20 @@ class VideoGroundingTrainingArguments(TrainingArguments):
             "use_cpu": not torch.cuda.is_available(),
         }
         return cls(**{**fields, **overrides})
+
+    def recipe_fields(self) -> dict[str, Any]:
+        """The fields of a recipe that the Trainer takes from these arguments: what is really run."""
+        epochs = self.num_train_epochs
+        return {
+            "epochs": int(epochs) if epochs == int(epochs) else epochs,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "betas": [self.adam_beta1, self.adam_beta2],
+            "epsilon": self.adam_epsilon,
+            "max_grad_norm": self.max_grad_norm,
+            "per_device_batch_size": self.per_device_train_batch_size,
+            "num_processes": self.gradient_accumulation_steps * self.world_size,
+            "seed": self.seed,
+            "iou_thresholds": list(self.iou_thresholds),
+            "metric": self.metric_for_best_model,
+        }

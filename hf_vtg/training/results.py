@@ -1,6 +1,7 @@
 """What a run writes beside its model: ``results.json``, whose schema is in :func:`.run.run_training`."""
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -32,7 +33,7 @@ def trainer_results(
         "seconds_per_epoch": seconds / state.epoch if seconds and state.epoch else None,
         "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         "seed": arguments.seed,
-        "recipe": recipe.to_dict(),
+        "recipe": recipe.to_dict() | arguments.recipe_fields(),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "versions": {
             "python": platform.python_version(),
@@ -42,6 +43,12 @@ def trainer_results(
         },
         "git_revision": git_revision(),
     }
+
+
+def plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What of training arguments goes into a JSON file: everything but tokens; what JSON lacks as text."""
+    kept = {name: value for name, value in arguments.items() if not name.endswith("_token")}
+    return json.loads(json.dumps(kept, default=str))
 
 
 def git_revision() -> str | None:

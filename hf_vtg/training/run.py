@@ -25,13 +25,16 @@ from ..tokenization import WordVectors
 from .arguments import VideoGroundingTrainingArguments
 from .collator import VideoGroundingCollator
 from .recipes import RECIPES, Recipe, get_recipe
-from .results import trainer_results
+from .results import plain_arguments, trainer_results
 from .trainer import VideoGroundingTrainer
 
 logger = logging.getLogger(__name__)
 
 # A run that lacks more of its videos than this is refused: its numbers would not be the benchmark's.
 MAX_MISSING = 0.05
+# Files by which a folder is known as that of a run, finished or not.
+TRACES = ("results.json", "checkpoint-*", "model*.safetensors", "predictions.jsonl")
+PUBLISHED_TEXT_MODEL = "distilbert-base-uncased"
 
 
 @dataclass
@@ -96,7 +99,9 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         | seconds_per_epoch, precision | of the training; fp32, bf16 or fp16 (losses are always fp32) |
         | missing_videos | ids without features, whose rows were left out |
         | annotation_report | split -> what its builder read, kept, dropped and clipped |
-        | recipe, config_overrides | every number of the training |
+        | recipe, config_overrides | every number of the training, as it was run |
+        | training_overrides | further training arguments that were given, without tokens |
+        | annotations, features, text | files or ids that it read, as they were given |
         | feature_spec | what the features are |
         | parameters, versions | size of the model; python, torch, transformers and hf_vtg |
         | git_revision | of the package's checkout, "-dirty" with changes; null if installed from elsewhere |
@@ -107,7 +112,9 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     if run.method not in METHODS:
         raise ModelError(f"Unknown method {run.method!r}. Known: {', '.join(METHODS)}.")
     output = Path(run.output_dir)
-    if not run.resume and [*output.glob("results.json"), *output.glob("checkpoint-*")]:
+    if output.exists() and not output.is_dir():
+        raise HFVTGError(f"{output} is a file. Choose a folder as --output_dir.")
+    if not run.resume and any(path for pattern in TRACES for path in output.glob(pattern)):
         raise HFVTGError(f"{output} holds another run. Choose a new --output_dir, or --resume it.")
     recipe = _recipe(run)
     store = FeatureStore(run.features, preset=run.feature_preset)
@@ -155,6 +162,10 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
         "selected_on": select_on,
         **trainer_results(trainer, recipe, prediction, None if run.resume else seconds),
         "config_overrides": run.config_overrides,
+        "training_overrides": plain_arguments(training_overrides or {}),
+        "annotations": str(run.annotations),
+        "features": str(run.features),
+        "text": str(run.word_vectors or run.text_model or PUBLISHED_TEXT_MODEL),
         "feature_spec": store.spec.to_dict(),
         "missing_videos": sorted(missing),
         "annotation_report": {name: report.to_dict() for name, report in builder.report.items()},
@@ -205,7 +216,7 @@ def _published_text_model(config) -> str:
             f"{config.model_type} reads word vectors: give --word_vectors (a GloVe file), or --text_model for any "
             "Hugging Face text model."
         )
-    return "distilbert-base-uncased"
+    return PUBLISHED_TEXT_MODEL
 
 
 def _check_width(run: RunArguments, store: FeatureStore) -> None:
@@ -246,8 +257,13 @@ def _recipe(run: RunArguments) -> Recipe:
         own = [r.name for r in RECIPES.values() if (r.method, r.variant) == (run.method, run.variant)]
         usual = [known for known in own if "/charades_sta" in known] or own
         name = usual[0] if usual else name
-    base = get_recipe(name)
-    return base.replace(benchmark=run.benchmark, **run.recipe_overrides)
+    for field_name in ("method", "benchmark", "variant"):
+        if field_name in run.recipe_overrides:
+            raise ModelError(
+                f"{field_name}={run.recipe_overrides[field_name]!r} cannot be changed within a recipe: choose another "
+                f"recipe, or --{field_name}."
+            )
+    return get_recipe(name).replace(benchmark=run.benchmark, **run.recipe_overrides)
 
 
 def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):
@@ -260,6 +276,8 @@ def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):
         return rows, missing
     share = len(missing) / len(set(rows["video_id"]))
     message = f"{len(missing)} of the videos of {split!r} ({share:.1%}) are not in {run.features}"
+    if share == 1:
+        raise FeatureError(f"None of the videos of {split!r} is in {run.features}: it has {sorted(store)[:3]}, ...")
     if share > MAX_MISSING and not run.allow_missing:
         raise FeatureError(f"{message}, such as {sorted(missing)[:3]}. Complete the file, or use --allow_missing.")
     logger.warning("%s; their rows are left out.", message)

@@ -20,6 +20,25 @@ logger = logging.getLogger(__name__)
 OPTIMIZERS = ("adamw", "adam", "adamw_raw_epsilon")
 SCHEDULES = ("milestones", "inverse_sqrt")
 ROWS = ("sentence", "video", "paragraph")
+# Least and greatest possible value of a field, or of each of its items.
+RANGES = {
+    "epochs": (1, 10**6),
+    "learning_rate": (1e-12, 1e3),
+    "per_device_batch_size": (1, 10**6),
+    "num_processes": (1, 10**6),
+    "betas": (0, 1 - 1e-9),
+    "epsilon": (0, 1),
+    "weight_decay": (0, 1e3),
+    "warmup_steps": (0, 10**9),
+    "warmup_start_lr": (0, 1e3),
+    "milestones": (0, 10**6),
+    "gamma": (0, 1e3),
+    "max_grad_norm": (0, 1e9),
+    "eval_epochs": (1, 10**6),
+    "first_eval_epoch": (1, 10**6),
+    "iou_thresholds": (0, 1),
+    "seed": (0, 2**32 - 1),
+}
 # Parameters of the text encoder: of a Hugging Face model, and no parameter at all of a word table.
 TEXT_MODEL = r"^text_encoder\.model\."
 
@@ -88,6 +107,21 @@ class Recipe:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("rows", ROWS)):
             if getattr(self, name) not in known:
                 raise ModelError(f"{name}={getattr(self, name)!r} of a recipe is not known: {', '.join(known)}.")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if not all(isinstance(item, (int, float)) and low <= item <= high for item in items):
+                raise ModelError(f"{name}={value!r} of a recipe: {low:g} to {high:g} is possible.")
+        if len(self.betas) != 2:
+            raise ModelError(f"betas={self.betas!r} of a recipe: two numbers are needed.")
+        thresholds = ["mIoU", *(f"IoU={threshold:g}" for threshold in self.iou_thresholds)]
+        if self.metric.rpartition(",")[2] not in thresholds:
+            raise ModelError(f"metric={self.metric!r} of a recipe ends in none of {', '.join(thresholds)}.")
+        for pattern in (*self.lr_factors, *self.decay_factors, *self.frozen_epochs):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ModelError(f"{pattern!r} of a recipe is no regular expression: {error}.") from error
 
     @property
     def name(self) -> str:
@@ -111,6 +145,8 @@ class Recipe:
                 raise ModelError(
                     f"{name}={changes[name]!r} of a recipe: a value like {getattr(self, name)!r} is needed."
                 )
+        if "loss_stages" in changes:
+            changes["loss_stages"] = tuple(_loss_stage(stage) for stage in changes["loss_stages"])
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,6 +207,14 @@ class Recipe:
 def both_variants(*recipes: Recipe, **official: Any) -> tuple[Recipe, ...]:
     """Each recipe as given, and as that of the published code, in which ``official`` fields differ."""
     return tuple(r for own in recipes for r in (own, own.replace(variant="official", **official)))
+
+
+def _loss_stage(stage: Any) -> LossStage:
+    if isinstance(stage, LossStage):
+        return stage
+    if not isinstance(stage, Mapping) or set(stage) != {"first_epoch", "factors"}:
+        raise ModelError(f"{stage!r} of loss_stages: {{'first_epoch': 3, 'factors': {{'loss_vid': 0.5}}}} is needed.")
+    return LossStage(**stage)
 
 
 def _first_match(factors: Mapping[str, float], name: str) -> float:

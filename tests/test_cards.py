@@ -8,6 +8,7 @@ import pytest
 from hf_vtg.auto import METHODS
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.cards import merge_records, read_records, write_cards
+from hf_vtg.training.recipes import get_recipe
 
 from .conftest import ROOT
 from .script_loading import load_script
@@ -90,6 +91,99 @@ def test_records_are_reduced_and_checked(tmp_path):
     ):
         with pytest.raises(HFVTGError, match=message):
             read_records(write(tmp_path / "a.jsonl", broken))
+
+
+def results_file(seed=0, recall=26.0, recipe=(), **fields):
+    """What train.py writes, of a whole run of a published recipe."""
+    settings = {**json.loads(json.dumps(get_recipe("mmn/tacos").to_dict())), "seed": seed, **dict(recipe)}
+    published = {"benchmark": "tacos", "version": "2dtan", "convention": "IoU > m", "recipe": settings}
+    return record(seed, recall, constant_moment=None, **{**published, "config_overrides": {}, **fields})
+
+
+def tacos_rows(cards, *records):
+    """Heading -> name and R@1,IoU=0.5 of each row, of all TACoS tables of MMN's card."""
+    write_cards(cards, read_records(write(cards / "runs.jsonl", *records)))
+    parts = (cards / "mmn.md").read_text().split("### ")[1:]
+    (cards / "results.jsonl").unlink()
+    tables = {}
+    for part in parts:
+        heading, *lines = part.splitlines()
+        if heading.startswith("TACoS"):
+            table = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
+            column = table[0].index("R@1,IoU=0.5")
+            tables[heading] = {row[1]: row[column] for row in table[2:]}
+    return tables
+
+
+def test_a_run_of_a_recipe_stands_beside_the_paper(cards):
+    spread = {"num_processes": 4, "per_device_batch_size": 1}
+    rows = tacos_rows(cards, results_file(0), results_file(1, 28.0, recipe=spread))
+    assert rows["TACoS, version 2dtan, test (1,234 queries)"]["default"] == "27.00 ± 1.41"
+    assert "the paper" in rows["TACoS, version 2dtan, test (1,234 queries)"]
+
+
+def test_what_is_another_experiment_is_not_averaged(cards):
+    """Neither another version nor another split, features, convention, selection or setting."""
+    clip = {"backbone": "clip", "dim": 512}
+    for other in (
+        {"feature_spec": clip},
+        {"convention": "IoU >= m"},
+        {"selected_on": "test"},
+        {"config_overrides": {"hidden_size": 8}},
+        {"recipe": {"epochs": 1}},
+        {"recipe": {"per_device_batch_size": 999}},
+    ):
+        (rows,) = tacos_rows(cards, results_file(0), results_file(1, 99.0, **other)).values()
+        assert rows.pop("default") in ("26.00", "99.00") and rows.pop("the paper")
+        assert len(rows) == (0 if other == {"feature_spec": clip} else 1), (other, rows)
+    (rows,) = tacos_rows(cards, results_file(0, config_overrides={"hidden_size": 8}, recipe={"epochs": 1})).values()
+    assert "default, changed: epochs, hidden_size" in rows
+    tall, validation = {"version": "tall"}, {"split": "validation"}
+    for other in (tall, validation):
+        tables = tacos_rows(cards, results_file(0), results_file(0, 99.0, **other))
+        assert len(tables) == 2
+        assert sorted(rows["default"] for rows in tables.values()) == ["26.00", "99.00"]
+        assert sum("the paper" in rows for rows in tables.values()) == 1
+        assert "the paper" in tables["TACoS, version 2dtan, test (1,234 queries)"]
+    # the version that the papers use was not measured: their row stands alone
+    tables = tacos_rows(cards, results_file(0, **tall))
+    assert tables["TACoS"].keys() == {"the paper; not measured here"} and len(tables) == 2
+
+
+def test_seeds_with_other_metrics_show_the_common_ones(cards):
+    less = results_file(1)
+    del less["metrics"]["mIoU"]
+    (rows,) = tacos_rows(cards, results_file(0), less).values()
+    assert rows["default"] == "26.00 ± 0.00"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metrics": 5},
+        {"metrics": "num_queries"},
+        {"metrics": {"num_queries": None}},
+        {"metrics": {"num_queries": "12"}},
+        {"metrics": {"num_queries": 12, "mIoU": float("nan")}},
+        {"metrics": {"num_queries": 12, "mIoU": None}},
+        {"constant_moment": [0.1, 0.2]},
+        {"constant_moment": {"mIoU": "high"}},
+        {"method": ["mmn"]},
+        {"benchmark": ["tacos"]},
+        {"split": ["test"]},
+        {"variant": None},
+        {"blind": True},
+        {"seed": "0"},
+        {"feature_spec": "c3d"},
+    ],
+    ids=str,
+)
+def test_malformed_records_are_named(cards, fields, capsys):
+    path = write(cards / "runs.jsonl", record(), record(**fields))
+    before = {path.name: path.read_text() for path in cards.iterdir()}
+    assert load_script("make_model_card").main([str(path), "--cards", str(cards)]) == 2
+    assert f"{path}:2: " in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in cards.iterdir()} == before
 
 
 def test_steps_on_a_gpu_stand_beside_each_other(cards):

@@ -19,14 +19,16 @@ from ..cache import write_text
 from ..errors import HFVTGError
 from ..hub import BENCHMARK_NAMES
 from .recipe_steps import step_seconds
+from .recipes import RECIPES
 
 RESULTS, PAPERS, STEPS, OVERVIEW = "results.jsonl", "papers.json", "steps.jsonl", "README.md"
 # Field of a record -> what it is. Those of a results.json (training/run.py) and of the comparing scripts; others are
-# dropped. The first five make a measurement what it is: a later one with the same five replaces it.
+# dropped. Those of KEY make a measurement what it is: a later one with the same values replaces it.
 RECORD_FIELDS = {
     "method": "mmn, hisa, ... (required)",
     "variant": "of the configuration; default 'default'",
     "benchmark": "required",
+    "version": "of the annotations, where there are several",
     "seed": "required",
     "blind": "what was hidden from the model: 'query', 'video', 'shuffled'; null: nothing",
     "label": "of a run with changed settings; such runs are kept, not shown",
@@ -36,14 +38,29 @@ RECORD_FIELDS = {
     "oracle_bound": "highest possible R@1,IoU=0.5 of the method's candidates, in percent",
     "rows": "'sentence', 'video' or 'paragraph'",
     "selected_on": "split that chose the weights; null: the last epoch",
+    "convention": "'IoU > m' or 'IoU >= m'",
+    "changed": "fields of a published benchmark's run that differ from its recipe; found in a results.json",
     "feature_spec": "what the features are",
     "epochs": "of the training",
     "seconds_per_epoch": "with the evaluations in between",
     "parameters": "of the model",
     "source": "file that the record was taken from",
 }
-KEY = ("method", "variant", "benchmark", "seed", "blind", "label")
+KEY = ("method", "variant", "benchmark", "version", "split", "seed", "blind", "label")
 REQUIRED = ("method", "benchmark", "seed", "split", "metrics")
+# What a field must be, or a page would break, or say something else than was meant.
+TYPES = {
+    **dict.fromkeys(("method", "variant", "benchmark", "split"), str),
+    **dict.fromkeys(("version", "blind", "label", "selected_on", "convention"), (str, type(None))),
+    "seed": int,
+    "metrics": dict,
+    **dict.fromkeys(("constant_moment", "feature_spec", "recipe", "config_overrides"), (dict, type(None))),
+}
+PUBLISHED_BENCHMARKS = ("charades_sta", "activitynet_captions", "tacos")
+# The papers' rows are those of these annotations and this split.
+PUBLISHED_VERSIONS, PUBLISHED_SPLIT = (None, "2dtan"), "test"
+# How a run was spread over a machine and over seeds, not what it was.
+PRACTICAL_FIELDS = {"seed", "num_processes", "per_device_batch_size", "feature_dim"}
 BLIND_NAMES = {
     "query": "query-blind floor",
     "video": "video-blind floor",
@@ -77,18 +94,51 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         if value.get("shuffled"):
             value["blind"] = "shuffled"
         missing = [name for name in REQUIRED if value.get(name) is None]
-        if missing or "num_queries" not in value["metrics"]:
-            raise HFVTGError(f"{where}: a record needs {', '.join(missing) or 'num_queries in its metrics'}")
-        if value["method"] not in METHODS:
-            raise HFVTGError(f"{where}: unknown method {value['method']!r}. Known: {', '.join(METHODS)}")
+        if missing:
+            raise HFVTGError(f"{where}: a record needs {', '.join(missing)}")
         record = {"variant": "default", "blind": None, "label": None, "source": path.name, **value}
+        _check_types(where, record)
+        if "num_queries" not in record["metrics"]:
+            raise HFVTGError(f"{where}: a record needs num_queries in its metrics")
+        if record["method"] not in METHODS:
+            raise HFVTGError(f"{where}: unknown method {record['method']!r}. Known: {', '.join(METHODS)}")
+        if record.get("recipe") and record["benchmark"] in PUBLISHED_BENCHMARKS:
+            record["changed"] = changed_fields(record)
         records.append({name: record[name] for name in RECORD_FIELDS if name in record})
     return records
 
 
+def _check_types(where: str, record: dict[str, Any]) -> None:
+    for name, types in TYPES.items():
+        value = record.get(name)
+        if name in record and (not isinstance(value, types) or isinstance(value, bool)):
+            raise HFVTGError(f"{where}: {name}={value!r} of a record is of the wrong kind")
+    for kind in ("metrics", "constant_moment"):
+        for name, value in (record.get(kind) or {}).items():
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number and name.startswith(("R@", "mIoU", "num_")):
+                raise HFVTGError(f"{where}: {name}={value!r} of {kind} is not a number")
+
+
+def changed_fields(record: dict[str, Any]) -> list[str]:
+    """Fields of a results.json that make it another experiment than its recipe: of the model and of the training."""
+    name = f"{record['method']}/{record['benchmark']}/{record['variant']}".removesuffix("/default")
+    changed = set(record.get("config_overrides") or {})
+    if name in RECIPES:
+        own = json.loads(json.dumps(RECIPES[name].to_dict()))
+        changed |= {field for field, value in record["recipe"].items() if own.get(field) != value}
+        if _batch(own) != _batch(record["recipe"]):
+            changed.add("batch")
+    return sorted(changed - PRACTICAL_FIELDS)
+
+
+def _batch(recipe: dict[str, Any]) -> int:
+    return recipe.get("num_processes", 1) * recipe.get("per_device_batch_size", 1)
+
+
 def merge_records(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All of them in a fixed order; of two of the same run the newer one."""
-    merged = {tuple(str(record[name]) for name in KEY): record for record in [*old, *new]}
+    merged = {tuple(str(record.get(name)) for name in KEY): record for record in [*old, *new]}
     return [merged[key] for key in sorted(merged)]
 
 
@@ -121,16 +171,19 @@ def method_results(records: list[dict[str, Any]], paper: dict[str, Any]) -> str:
     """The section of one method: a table for each benchmark, ours first, then the paper's."""
     parts = [NOTICE]
     published = {entry["benchmark"]: entry for entry in paper.get("results", ())}
-    for benchmark in dict.fromkeys([*(record["benchmark"] for record in records), *published]):
-        own = _shown(records, benchmark)
+    tables = dict.fromkeys(_table_of(record) for record in records)
+    for benchmark in published:
+        if not any(table[0] == benchmark and _is_published(table) for table in tables):
+            tables[(benchmark, None, PUBLISHED_SPLIT)] = None
+    for table in tables:
+        own, entry = _shown(records, table), published.get(table[0]) if _is_published(table) else None
         rows = _measured_rows(own)
-        if benchmark in published:
-            entry = published[benchmark]
+        if entry:
             note = "" if own else "; not measured here"
             rows.append(_row(f"the paper{note}", entry["features"], entry["metrics"]))
-        parts += [f"### {_title(benchmark, own)}", _table(rows)]
-        if benchmark in published:
-            parts.append(f"Source of the paper's row: {published[benchmark]['source']}.")
+        parts += [f"### {_title(table, own)}", _table(rows)]
+        if entry:
+            parts.append(f"Source of the paper's row: {entry['source']}.")
     if paper.get("note"):
         parts.append(paper["note"])
     if not records:
@@ -148,10 +201,10 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Seque
         "whoever reads neither video nor sentence reaches it. Scores on features of one kind say nothing about "
         "another kind. No code of HSCNet was published, so its official variant is the default one.",
     ]
-    for benchmark in dict.fromkeys(record["benchmark"] for record in records):
-        own = _shown(records, benchmark)
+    for table in dict.fromkeys(_table_of(record) for record in records):
+        own = _shown(records, table)
         rows = [row for method in METHODS for row in _measured_rows([r for r in own if r["method"] == method], method)]
-        parts += [f"## {_title(benchmark, own)}", _table(_constant_last(rows))]
+        parts += [f"## {_title(table, own)}", _table(_constant_last(rows))]
     for device in dict.fromkeys(step["device"] for step in steps):
         parts += [
             f"## A training step on one {device}",
@@ -159,7 +212,7 @@ def overview(records: list[dict[str, Any]], papers: dict[str, Any], steps: Seque
             step_table(s for s in steps if s["device"] == device),
         ]
     parts.append("## What the papers state (not measured here)")
-    for benchmark in ("charades_sta", "activitynet_captions", "tacos"):
+    for benchmark in PUBLISHED_BENCHMARKS:
         rows = [
             _row(f"{method}, the paper", entry["features"], entry["metrics"])
             for method, paper in papers.items()
@@ -194,31 +247,36 @@ def step_table(steps: Iterable[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _shown(records: list[dict[str, Any]], benchmark: str) -> list[dict[str, Any]]:
-    return [record for record in records if record["benchmark"] == benchmark and record["label"] is None]
+def _table_of(record: dict[str, Any]) -> tuple[str, str | None, str]:
+    """What may stand in one table: the same benchmark, version of its annotations, and split."""
+    return record["benchmark"], record.get("version"), record["split"]
 
 
-def _title(benchmark: str, records: list[dict[str, Any]]) -> str:
-    name = NAMES.get(benchmark, benchmark)
+def _is_published(table: tuple[str, str | None, str]) -> bool:
+    return table[1] in PUBLISHED_VERSIONS and table[2] == PUBLISHED_SPLIT
+
+
+def _shown(records: list[dict[str, Any]], table: tuple[str, str | None, str]) -> list[dict[str, Any]]:
+    return [record for record in records if _table_of(record) == table and record["label"] is None]
+
+
+def _title(table: tuple[str, str | None, str], records: list[dict[str, Any]]) -> str:
+    benchmark, version, split = table
+    name = NAMES.get(benchmark, benchmark) + (f", version {version}" if version else "")
     if not records:
         return name
-    splits = sorted({record["split"] for record in records})
     queries = sorted({record["metrics"]["num_queries"] for record in records})
-    return f"{name}, {' / '.join(splits)} ({' / '.join(f'{count:,}' for count in queries)} queries)"
+    return f"{name}, {split} ({' / '.join(f'{count:,}' for count in queries)} queries)"
 
 
 def _measured_rows(records: list[dict[str, Any]], method: str | None = None) -> list[dict[str, Any]]:
-    """A row for each variant and blindness, over its seeds, and one of the constant moment."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in sorted(records, key=lambda record: (record["blind"] or "", record["variant"])):
-        groups.setdefault((record["blind"] or "", record["variant"]), []).append(record)
+    """A row for each kind of run, over its seeds, and one of the constant moment."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in sorted(records, key=_kind):
+        groups.setdefault(_kind(record), []).append(record)
     rows = []
-    for (blind, variant), members in groups.items():
-        what = ", ".join(filter(None, (method, variant, BLIND_NAMES.get(blind, blind))))
-        spec = members[0].get("feature_spec") or {}
-        features = (
-            f"{Path(spec['backbone']).name}, {spec['dim']}-d" if spec.get("backbone") and spec.get("dim") else ""
-        )
+    for (blind, variant, features, *reservations), members in groups.items():
+        what = ", ".join(filter(None, (method, variant, BLIND_NAMES.get(blind, blind), *reservations)))
         rows.append(
             {
                 **_row(what, features, *(member["metrics"] for member in members)),
@@ -232,13 +290,28 @@ def _measured_rows(records: list[dict[str, Any]], method: str | None = None) -> 
     return [*rows, _row("constant moment", "", constant)] if constant else rows
 
 
+def _kind(record: dict[str, Any]) -> tuple[str, ...]:
+    """What must be equal for a mean over seeds: blindness, variant, features, and what sets a run apart."""
+    spec = record.get("feature_spec") or {}
+    backbone = spec.get("backbone")
+    return (
+        record["blind"] or "",
+        record["variant"],
+        f"{Path(str(backbone)).name}, {spec['dim']}-d" if backbone and spec.get("dim") else "",
+        "IoU >= m" if record.get("convention") == "IoU >= m" else "",
+        "selected on test" if record["split"] == record.get("selected_on") == "test" else "",
+        f"changed: {', '.join(record['changed'])}" if record.get("changed") else "",
+    )
+
+
 def _constant_last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     constant = [row for row in rows if row["what"] == "constant moment"]
     return [row for row in rows if row["what"] != "constant moment"] + constant[:1]
 
 
 def _row(what: str, features: str, *metrics: dict[str, float]) -> dict[str, Any]:
-    shown = {name for values in metrics for name in values if name.startswith("R@") or name == "mIoU"}
+    common = set(metrics[0]).intersection(*metrics)
+    shown = {name for name in common if name.startswith("R@") or name == "mIoU"}
     return {"what": what, "features": features, **{name: _spread([m[name] for m in metrics]) for name in shown}}
 
 

@@ -7,9 +7,11 @@ import unicodedata
 import warnings
 import zlib
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -59,9 +61,12 @@ def read_npz(path: str | os.PathLike) -> tuple[list[str], np.ndarray, np.ndarray
     if "words" not in arrays or "vectors" not in arrays:
         raise HFVTGError(f"{path} holds {sorted(arrays)}, not 'words' and 'vectors'.")
     words = arrays["words"]
-    words = json.loads(words.tobytes()) if words.dtype == np.uint8 else words.tolist()
-    words = [word.decode("utf-8") if isinstance(word, bytes) else word for word in words]
-    return words, arrays["vectors"], arrays.get("unknown")
+    try:
+        words = json.loads(words.tobytes()) if words.dtype == np.uint8 else words.tolist()
+        words = [word.decode("utf-8") if isinstance(word, bytes) else word for word in words]
+    except ValueError as error:
+        raise HFVTGError(f"The words of {path} cannot be read: {error}. The file is damaged.") from error
+    return _checked_words(words, path), arrays["vectors"], arrays.get("unknown")
 
 
 def read_folder(path: str | os.PathLike) -> tuple[list[str], np.ndarray, np.ndarray | None]:
@@ -73,11 +78,15 @@ def read_folder(path: str | os.PathLike) -> tuple[list[str], np.ndarray, np.ndar
         raise HFVTGError(f"{path} holds {[p.name for p in files]}: one .npz or .npy of vectors was expected.")
     if listing is None:
         return read_npz(files[0])
-    words = json.loads(listing.read_text(encoding="utf-8"))
+    try:
+        words = json.loads(listing.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise HFVTGError(f"{listing} is not JSON: {error}. Make it again, or choose another folder.") from error
     if isinstance(words, dict):
         words = words["words"] if isinstance(words.get("words"), list) else _by_row(words, listing)
     arrays = _load_arrays(files[0])
-    return words, arrays["vectors"] if "vectors" in arrays else next(iter(arrays.values())), None
+    vectors = arrays["vectors"] if "vectors" in arrays else next(iter(arrays.values()), np.empty(0))
+    return _checked_words(words, listing), vectors, None
 
 
 def write_npz(path: str | os.PathLike, words: list[str], vectors: np.ndarray, unknown: np.ndarray | None) -> None:
@@ -108,7 +117,7 @@ def _glove_lines(file: BinaryIO, path: str | os.PathLike) -> Iterator[tuple[int,
     """(line number, word, text of the values, width) of each vector."""
     width = 0
     for number, line in enumerate(file, 1):
-        line = line.rstrip(b"\r\n ")
+        line = (line.removeprefix(BOM_UTF8) if number == 1 else line).rstrip(b"\r\n ")
         if not line:
             continue
         spaces = line.count(b" ")
@@ -158,11 +167,19 @@ def _load_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
             return {"vectors": loaded}
         with loaded:
             return dict(loaded)
-    except (OSError, ValueError) as error:
-        raise HFVTGError(f"Cannot read word vectors from {path}: {error}") from error
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise HFVTGError(f"Cannot read word vectors from {path}: {error}. It is damaged, or no such file.") from error
+
+
+def _checked_words(words: Any, path: str | os.PathLike) -> list[str]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise HFVTGError(f"The words of {path} are not a list of strings.")
+    return words
 
 
 def _by_row(word2id: dict[str, int], path: Path) -> list[str]:
+    if not all(isinstance(row, int) for row in word2id.values()):
+        raise HFVTGError(f"{path}: an id is not a whole number.")
     words = sorted(word2id, key=word2id.__getitem__)
     if [word2id[word] for word in words] != list(range(len(words))):
         raise HFVTGError(f"{path}: the ids are not 0 .. {len(words) - 1}, each once.")

@@ -11,6 +11,7 @@ case, and from ``--words``. ``--extend`` adds them to an existing table and refu
 
 import argparse
 import sys
+import unicodedata
 from pathlib import Path
 
 from hf_vtg.benchmarks import benchmark_builder
@@ -48,8 +49,8 @@ def run(options) -> None:
     if options.benchmark is not None:
         builder = benchmark_builder(options.benchmark, options.data_dir, version=options.version)
         sentences = [s for split in builder.files for row in builder.rows(split)[0] for s in row["sentences"]]
-    wanted = dict.fromkeys(options.words.read_text(encoding="utf-8").split("\n") if options.words else [])
-    wanted.pop("", None)
+    listed = _listed_words(options.words) if options.words else []
+    wanted = dict.fromkeys(listed)
     for pattern in PATTERNS:
         for lowercase in (True, False):
             wanted.update(dict.fromkeys(vocabulary_of(sentences, pattern, lowercase)))
@@ -68,6 +69,19 @@ def run(options) -> None:
     print(f"{options.out}: {len(table)} words of width {table.dim}, {len(wanted)} were wanted")
     for pattern in PATTERNS if sentences else ():
         print(f"{pattern}: {table.coverage(sentences, pattern)}")
+    if listed:
+        absent = sorted(set(listed) - set(table.words))
+        shown = ", ".join(absent[:20]) + (", ..." if len(absent) > 20 else "")
+        print(f"{options.words}: {len(absent)} of {len(set(listed))} words have no vector{': ' * bool(absent)}{shown}")
+
+
+def _listed_words(path: Path) -> list[str]:
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except ValueError as error:
+        raise HFVTGError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
+    words = (unicodedata.normalize("NFC", line.strip(" \t\r")) for line in lines)
+    return [word for word in words if word]
 
 
 if __name__ == "__main__":

@@ -120,3 +120,53 @@ def test_the_two_real_families_are_told_apart(shared, tmp_path, capsys):
     assert (
         build(text / "glove840b_charades", *options, "--out", tmp_path / "u.npz", "--extend", tmp_path / "t.npz") == 0
     )
+
+
+def glove_file(path, words, width=5):
+    rows = [
+        " ".join([word, *(f"{number + column / 8:.3f}" for column in range(width))])
+        for number, word in enumerate(words)
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_marks_of_windows_editors_cost_no_word(tmp_path, capsys):
+    glove = glove_file(tmp_path / "glove.txt", ["word0", "word1", "word2"])
+    glove.write_bytes(b"\xef\xbb\xbf" + glove.read_bytes())
+    listed = tmp_path / "words.txt"
+    listed.write_bytes("\ufeffword0\r\nword1\r\nword2 \r\nabsent\r\n\r\n".encode())
+    out = tmp_path / "w.npz"
+    assert load_script("build_word_vectors").main([str(glove), "--words", str(listed), "--out", str(out)]) == 0
+    assert WordVectors.load(out).words == ["word0", "word1", "word2"]
+    assert "1 of 4 words have no vector: absent" in capsys.readouterr().out
+
+
+def test_damaged_tables_are_named(tmp_path, capsys):
+    """Each as what is extended and as the source; nothing is written."""
+    glove, listed = glove_file(tmp_path / "glove.txt", ["word0", "word1"]), tmp_path / "words.txt"
+    listed.write_text("word0\nword1\n")
+    whole = tmp_path / "whole.npz"
+    script = load_script("build_word_vectors").main
+    assert script([str(glove), "--words", str(listed), "--out", str(whole)]) == 0
+    content = whole.read_bytes()
+    damaged = {"empty.npz": b"", "junk.npz": b"junk" * 99, "cut.npz": content[:-30]}
+    damaged["flipped.npz"] = content[:60] + bytes(40) + content[100:]
+    for name, value in damaged.items():
+        (tmp_path / name).write_bytes(value)
+    for name, value in (("text", "not JSON"), ("numbers", "[1, 2]"), ("ids", '{"a": "x", "b": 1}')):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "words.json").write_text(value)
+        np.save(folder / "vectors.npy", np.ones((2, 5), np.float32))
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("caf\u00e9\n".encode("latin-1"))
+    out = tmp_path / "out.npz"
+    for bad in (*(tmp_path / name for name in (*damaged, "text", "numbers", "ids")), latin):
+        for command in (
+            [glove, "--words", bad] if bad == latin else [glove, "--words", listed, "--extend", bad],
+            [glove, "--words", bad] if bad == latin else [bad, "--words", listed],
+        ):
+            assert script([*map(str, command), "--out", str(out)]) == 2, bad
+            assert str(bad) in capsys.readouterr().err
+            assert not out.exists()

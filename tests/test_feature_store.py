@@ -375,3 +375,14 @@ def test_inspection_counts_what_is_there(tmp_path, capsys):
     good = hdf5(tmp_path / "good.h5", {"a": clips["a"]})
     assert script.main([str(good), "--benchmark", "jsonl", "--annotations", str(annotations)]) == 0
     assert "test: 1 of 1 videos" in capsys.readouterr().out
+    other = hdf5(tmp_path / "other.h5", {"z": clips["a"]})
+    assert script.main([str(other), "--benchmark", "jsonl", "--annotations", str(annotations)]) == 1
+    assert "no video of the benchmark is in the file" in capsys.readouterr().out
+
+
+def test_inspection_notices_a_width_that_the_preset_does_not_have(tmp_path, capsys):
+    path = tmp_path / "anet.h5"
+    with h5py.File(path, "w") as file:
+        file["v_abcdefghijk/c3d_features"] = np.ones((5, 1024), np.float32)
+    assert load_script("inspect_features").main([str(path), "--preset", "activitynet_c3d"]) == 1
+    assert "the width is not 500" in capsys.readouterr().out

@@ -16,6 +16,7 @@ class FeatureReport:
 
     Args:
         path, spec: of the store.
+        expected_dim: width that the spec states, if any.
         dims: width D -> videos of that width.
         lengths: (videos,) clips of each readable video.
         with_nan, unreadable: ids of videos with NaN or infinity, and id -> message of those that cannot be read.
@@ -26,6 +27,7 @@ class FeatureReport:
 
     path: str
     spec: str
+    expected_dim: int | None = None
     dims: dict[int, int] = field(default_factory=dict)
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     with_nan: list[str] = field(default_factory=list)
@@ -36,8 +38,18 @@ class FeatureReport:
 
     @property
     def is_sound(self) -> bool:
-        """One width, every video readable and finite."""
-        return len(self.dims) == 1 and not self.with_nan and not self.unreadable
+        """One width, that of the spec; every video readable and finite; some of the benchmark's."""
+        return len(self.dims) == 1 and not (self.with_nan or self.unreadable or self.contradictions)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """What the file is not: of the width that its spec or preset states, or of the benchmark."""
+        found = []
+        if self.expected_dim is not None and set(self.dims) - {self.expected_dim}:
+            found.append(f"the width is not {self.expected_dim}, as the spec or preset says: these are other features")
+        if self.coverage and not any(coverage.found for coverage in self.coverage.values()):
+            found.append("no video of the benchmark is in the file: other videos, or other names of them")
+        return found
 
     def __str__(self) -> str:
         lines = [
@@ -48,6 +60,7 @@ class FeatureReport:
             f"unreadable: {_listed(list(self.unreadable))}",
             *(f"  {message}" for message in list(self.unreadable.values())[:5]),
         ]
+        lines += [f"contradiction: {text}" for text in self.contradictions]
         for split, coverage in self.coverage.items():
             lines.append(
                 f"{split}: {coverage.found} of {coverage.wanted} videos; missing: {_listed(coverage.missing)}"
@@ -68,7 +81,7 @@ def inspect_features(
     Returns:
         the findings; ``str()`` of them is for people.
     """
-    report = FeatureReport(str(store.path), store.spec.describe())
+    report = FeatureReport(str(store.path), store.spec.describe(), store.spec.dim)
     lengths: dict[str, int] = {}
     for video_id in store:
         try:

@@ -77,6 +77,9 @@ class VideoGroundingConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model(**fields)
         self._warn_of_unknown_fields(kwargs)
         super().__post_init__(**kwargs)
+        for name, value in self.variant_overrides.get(self.variant, {}).items():
+            if getattr(self, name) is None:
+                setattr(self, name, copy.deepcopy(value))
 
     def _warn_of_unknown_fields(self, fields: dict[str, Any]) -> None:
         known = set(type(self).__dataclass_fields__)

@@ -110,3 +110,11 @@ def test_sentences_are_selected_and_restored():
     assert restored[0, 1].tolist() == [0, 0, 0] and torch.equal(restored[mask], rows)
     mean = masked_mean(torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[1, 1, 0]]))
     assert mean.item() == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_variant_decides_its_fields_without_a_benchmark_too(method):
+    config_class = METHODS[method][0]
+    for variant, fields in config_class.variant_overrides.items():
+        config = config_class(variant=variant)
+        assert {name: getattr(config, name) for name in fields} == fields

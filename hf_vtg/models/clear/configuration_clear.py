@@ -83,11 +83,11 @@ class CLEARConfig(VideoGroundingConfig):
     min_iou: float | int = 0.5
     max_iou: float | int = 1.0
     coarse_scale: float | int = 256.0
-    coarse_reduction: Literal["mean", "sum"] = "mean"
-    tick_convention: Literal["inclusive", "exclusive"] = "inclusive"
-    pairs_only: bool = True
+    coarse_reduction: Literal["mean", "sum"] | None = None
+    tick_convention: Literal["inclusive", "exclusive"] | None = None
+    pairs_only: bool | None = None
     fine_mask: Literal["interior", "full"] = "interior"
-    decode: Literal["fused", "release"] = "fused"
+    decode: Literal["fused", "release"] | None = None
     prune: bool = True
     boundary_fill: bool = True
     prune_mu: float | int = 0.015
@@ -109,13 +109,18 @@ class CLEARConfig(VideoGroundingConfig):
         },
     }
     variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {
+            "coarse_reduction": "mean",
+            "tick_convention": "inclusive",
+            "pairs_only": True,
+            "decode": "fused",
+        },
         "official": {
             "coarse_reduction": "sum",
             "tick_convention": "exclusive",
             "pairs_only": False,
-            "fine_mask": "interior",
             "decode": "release",
-        }
+        },
     }
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {
         name: {

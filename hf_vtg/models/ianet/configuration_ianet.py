@@ -161,9 +161,6 @@ class IANetConfig(VideoGroundingConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for name, value in self.variant_overrides.get(self.variant, {}).items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
         if self.project_features is None:
             self.project_features = self.feature_dim != self.frame_size
 

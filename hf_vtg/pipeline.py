@@ -125,7 +125,9 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         if isinstance(video, list) and not video:
             return []
         if query is None:
-            return super().__call__(video, **kwargs)
+            # The base class knows the datasets of torch, not those of ``datasets``.
+            rows = (row for row in video) if hasattr(video, "column_names") else video
+            return super().__call__(rows, **kwargs)
         if isinstance(video, list) and all(_is_video(v) for v in video):
             return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
         return super().__call__({"video": video, "query": query}, **kwargs)

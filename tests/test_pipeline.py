@@ -1,5 +1,6 @@
 """The pipeline: every form of a video gives the same answer, and what is none has a clear one."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,12 @@ class Rows(Dataset):
 
     def __getitem__(self, index):
         return {"video": self.features[: 10 + index], "query": QUERY, "duration": 3.0 + index}
+
+
+def test_a_dataset_of_datasets(pipe, video):
+    rows = datasets.Dataset.from_list([{"video": str(video), "query": "the red circle jumps"}] * 2)
+    answers = list(pipe(rows))
+    assert answers == pipe([dict(row) for row in rows]) and len(answers) == 2
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 2}, {"batch_size": 2, "num_workers": 2}])

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from hf_vtg import cli
 from hf_vtg.auto import METHODS
@@ -24,6 +25,7 @@ from hf_vtg.training.callbacks import apply_recipe
 from hf_vtg.training.optimizers import build_optimizer
 from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
 from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
+from hf_vtg.training.trainer import VideoGroundingTrainer
 
 from .model_tester import MOMENTS, SENTENCES, WORDS
 from .test_models import TestMMN as MMN
@@ -332,6 +334,47 @@ def test_results_say_what_was_really_run(own_data):
     assert results["training_overrides"] == {**given, "disable_tqdm": True, "use_cpu": True}
     assert results["text"] == run.word_vectors and results["annotations"] == run.annotations
     assert (results["features"], results["steps"]) == (run.features, 2)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"top_k": 1}, "top_k=1.*rank 5"),
+        ({"remove_unused_columns": True}, "remove_unused_columns"),
+        ({"iou_thresholds": [0.1, 0.9]}, "'R@1,IoU=0.5'.*R@1,IoU=0.1.*--iou_thresholds"),
+        ({"ranks": [5]}, "'R@1,IoU=0.5'.*R@5,IoU=0.5"),
+        ({"metric_for_best_model": "nope"}, "'nope'"),
+        ({"num_train_epochs": 0}, "num_train_epochs=0"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size=0"),
+        ({"eval_strategy": "no"}, "do not go together"),
+        ({"gradient_checkpointing": True}, "mmn does not support"),
+    ],
+    ids=str,
+)
+def test_training_arguments_that_mean_nothing_are_refused_before_training(own_data, given, message):
+    with pytest.raises(ModelError, match=message):
+        run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True, **given})
+    assert not list((own_data / "out").glob("*"))
+
+
+def test_an_evaluation_loses_no_row_and_says_why_it_measures_nothing(tmp_path, caplog):
+    trainer = MMN().trainer(MMN().model(), tmp_path, dataloader_drop_last=True, per_device_eval_batch_size=2)
+    assert trainer.evaluate()["eval_num_queries"] == sum(map(len, SENTENCES))
+    assert len(trainer.predict(trainer.eval_dataset).predictions) == sum(map(len, SENTENCES))
+    assert trainer.args.dataloader_drop_last and "sentences have moments" not in caplog.text
+    rows = [{**row} for row in trainer.eval_dataset]
+    rows[0]["moments"] = None
+    metrics = trainer.predict(rows).metrics
+    assert not any("R@" in name for name in metrics)
+    assert f"{sum(map(len, SENTENCES[1:]))} of {sum(map(len, SENTENCES))} sentences have moments" in caplog.text
+
+
+def test_what_the_trainer_would_not_use_is_refused(tmp_path):
+    model = MMN().model()
+    with pytest.raises(ModelError, match="VideoGroundingTrainingArguments"):
+        VideoGroundingTrainer(model=model, args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
+    with pytest.raises(ModelError, match="compute_metrics"):
+        VideoGroundingTrainer(model=model, args=MMN().arguments(tmp_path), compute_metrics=lambda prediction: {})
 
 
 def test_a_used_output_folder_is_refused(own_data):

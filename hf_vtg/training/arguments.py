@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from ..errors import ModelError
 from .recipes import Recipe
 
 
@@ -24,6 +25,22 @@ class VideoGroundingTrainingArguments(TrainingArguments):
     inclusive: bool = field(default=False, metadata={"help": "Count IoU >= m as a hit instead of IoU > m."})
     top_k: int = field(default=10, metadata={"help": "Moments kept a sentence in predictions."})
     nms_threshold: float | None = field(default=None, metadata={"help": "Default: the processor's."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.remove_unused_columns:
+            raise ModelError("remove_unused_columns=True would take from the collator what it needs: leave it False.")
+        if self.top_k < max(self.ranks):
+            raise ModelError(
+                f"top_k={self.top_k} moments a sentence cannot be measured at rank {max(self.ranks)}: raise top_k, or "
+                f"change ranks={self.ranks}."
+            )
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What an evaluation gives: of these one can choose the weights."""
+        recalls = [f"R@{rank},IoU={threshold:g}" for rank in self.ranks for threshold in self.iou_thresholds]
+        return [*recalls, "mIoU", "loss"]
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, output_dir: str, world_size: int = 1, **overrides):

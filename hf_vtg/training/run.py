@@ -137,7 +137,9 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     model, processor = build_model(run, store, train, overrides.get("seed", recipe.seed))
     if select_on is None:
         overrides = {"eval_strategy": "no", "load_best_model_at_end": False, **overrides}
-    arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(output), world_size, **overrides)
+    arguments = _arguments(recipe, output, world_size, overrides)
+    if arguments.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise ModelError(f"gradient_checkpointing: {run.method} does not support it. Leave it out.")
     trainer = VideoGroundingTrainer(
         model=model,
         args=arguments,
@@ -264,6 +266,23 @@ def _recipe(run: RunArguments) -> Recipe:
                 f"recipe, or --{field_name}."
             )
     return get_recipe(name).replace(benchmark=run.benchmark, **run.recipe_overrides)
+
+
+def _arguments(recipe: Recipe, output: Path, world_size: int, overrides: dict[str, Any]):
+    for name in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"):
+        if name in overrides and not overrides[name] > 0:
+            raise ModelError(f"{name}={overrides[name]!r} would train nothing: give more than 0.")
+    try:
+        arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(output), world_size, **overrides)
+    except ValueError as error:
+        raise ModelError(f"These training arguments do not go together: {error}") from error
+    metric = (arguments.metric_for_best_model or "loss").removeprefix("eval_")
+    if arguments.load_best_model_at_end and metric not in arguments.metric_names:
+        raise ModelError(
+            f"The weights cannot be chosen by {metric!r}: it is none of {', '.join(arguments.metric_names)}. Change "
+            "--metric_for_best_model, --iou_thresholds or --ranks."
+        )
+    return arguments
 
 
 def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):

@@ -1,6 +1,8 @@
 """Trainer of grounding models: the recipe's optimiser and schedule, and an evaluation that loses no row."""
 
+import contextlib
 import json
+import logging
 import math
 import shutil
 from collections import Counter
@@ -25,6 +27,8 @@ from .callbacks import EvaluationEpochs, RecipeCallback
 from .optimizers import build_optimizer
 from .paragraphs import evaluation_rows, training_rows
 from .recipes import Recipe
+
+logger = logging.getLogger(__name__)
 
 # Parts of a batch that describe it and are no model inputs.
 DESCRIPTIONS = ("metadata", "durations")
@@ -62,6 +66,14 @@ class VideoGroundingTrainer(Trainer):
         self, model=None, args: VideoGroundingTrainingArguments = None, recipe: Recipe | None = None, **kwargs
     ):
         self.recipe = recipe
+        if args is not None and not isinstance(args, VideoGroundingTrainingArguments):
+            raise ModelError(f"args is of {type(args).__name__}: VideoGroundingTrainingArguments are needed.")
+        if kwargs.get("compute_metrics") is not None:
+            raise ModelError(
+                "compute_metrics would not be called: this Trainer computes R@n,IoU=m and mIoU itself. Others can be "
+                "computed from the predictions of predict()."
+            )
+        args = VideoGroundingTrainingArguments(output_dir="tmp_trainer") if args is None else args
         super().__init__(model=model, args=args, **kwargs)
         self._loss_sums: dict[str, list[float]] = {}
         self._note_trained_length()
@@ -182,10 +194,21 @@ class VideoGroundingTrainer(Trainer):
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        return super().get_eval_dataloader(None if dataset is None else self._numbered(dataset))
+        with self._every_row():
+            return super().get_eval_dataloader(None if dataset is None else self._numbered(dataset))
 
     def get_test_dataloader(self, test_dataset) -> DataLoader:
-        return super().get_test_dataloader(self._numbered(test_dataset))
+        with self._every_row():
+            return super().get_test_dataloader(self._numbered(test_dataset))
+
+    @contextlib.contextmanager
+    def _every_row(self):
+        """``dataloader_drop_last`` is for training: an evaluation loses no row."""
+        given, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = given
 
     def _numbered(self, dataset) -> NumberedRows:
         return NumberedRows(evaluation_rows(dataset, self.model.config))
@@ -250,6 +273,12 @@ class VideoGroundingTrainer(Trainer):
     def _metrics(self, rows, predictions) -> dict[str, float]:
         references = [moment for row in rows for moment in (row["moments"] or ())]
         if len(references) != len(predictions):
+            if references:
+                logger.warning(
+                    "%d of %d sentences have moments: no recall is computed. Leave the others out.",
+                    len(references),
+                    len(predictions),
+                )
             return {}
         return grounding_metrics(
             [[(m["start"], m["end"]) for m in p["moments"]] for p in predictions],

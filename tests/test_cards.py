@@ -136,6 +136,11 @@ def test_what_is_another_experiment_is_not_averaged(cards):
         (rows,) = tacos_rows(cards, results_file(0), results_file(1, 99.0, **other)).values()
         assert rows.pop("default") in ("26.00", "99.00") and rows.pop("the paper")
         assert len(rows) == (0 if other == {"feature_spec": clip} else 1), (other, rows)
+        # nor does it replace a run of the same seed
+        assert (
+            len(merge_records(*(read_records(write(cards / "x.jsonl", results_file(0, **o))) for o in ({}, other))))
+            == 2
+        )
     (rows,) = tacos_rows(cards, results_file(0, config_overrides={"hidden_size": 8}, recipe={"epochs": 1})).values()
     assert "default, changed: epochs, hidden_size" in rows
     tall, validation = {"version": "tall"}, {"split": "validation"}

@@ -23,7 +23,7 @@ from .recipes import RECIPES
 
 RESULTS, PAPERS, STEPS, OVERVIEW = "results.jsonl", "papers.json", "steps.jsonl", "README.md"
 # Field of a record -> what it is. Those of a results.json (training/run.py) and of the comparing scripts; others are
-# dropped. Those of KEY make a measurement what it is: a later one with the same values replaces it.
+# dropped. Those of KEY, and the kind of row, make a measurement what it is: a later one of the same replaces it.
 RECORD_FIELDS = {
     "method": "mmn, hisa, ... (required)",
     "variant": "of the configuration; default 'default'",
@@ -138,7 +138,7 @@ def _batch(recipe: dict[str, Any]) -> int:
 
 def merge_records(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All of them in a fixed order; of two of the same run the newer one."""
-    merged = {tuple(str(record.get(name)) for name in KEY): record for record in [*old, *new]}
+    merged = {(*(str(record.get(name)) for name in KEY), *_kind(record)): record for record in [*old, *new]}
     return [merged[key] for key in sorted(merged)]
 
 

@@ -310,3 +310,24 @@ def test_a_damaged_real_file(shared):
         list(iter_sampled_frames(path, fps=2))
     with pytest.warns(UserWarning, match="damaged"):
         assert len(list(iter_sampled_frames(path, fps=2, on_error="truncate"))) == 6
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_last_picture_stays_while_the_sound_goes_on(tmp_path, suffix):
+    """The samples span the duration: a fraction of them is the same fraction of the seconds."""
+    path = render(tmp_path / f"clip.{suffix}", [100 * i for i in range(25)], 100, audio=9.0)
+    with VideoReader(path) as video:
+        found = list(video.sample(fps=2))
+    assert video.duration == pytest.approx(9, abs=0.2) and video.duration == probe_video(path).duration
+    assert abs(len(found) / 2 - video.duration) <= 0.5
+    assert shown(found)[5:] == [24] * (len(found) - 5)
+    assert [frame.sample_time for frame in iter_sampled_frames(path, times=[0, 1])] == [0, 1]
+
+
+def test_a_picture_after_the_declared_duration_counts(tmp_path):
+    """With B-frames, a picture that is held long is written after the duration that the muxer derives."""
+    path = render(tmp_path / "held.mp4", [100 * i for i in range(25)] + [9000], 100, options={"bf": "2"})
+    with VideoReader(path) as video:
+        found = list(video.sample(fps=2))
+    assert video.container_duration < 9 < video.duration
+    assert abs(len(found) / 2 - video.duration) <= 0.5 and shown(found)[-2:] == [24, 25]

@@ -39,7 +39,8 @@ class SampledFrame(NamedTuple):
 class VideoInfo:
     """What a file says about its first video stream: seconds, displayed pixels, mean frames per second.
 
-    ``duration`` is the container's, else the end of the last frame. ``rotation`` is the anticlockwise angle (0, 90,
+    ``duration`` is the container's, else the end of the last frame (read on, a file may show a picture after what its
+    header declares: ``VideoReader.duration``). ``rotation`` is the anticlockwise angle (0, 90,
     180, 270) that turns the stored picture upright; ``width`` and ``height`` are those of the upright picture.
     """
 
@@ -118,6 +119,7 @@ class VideoReader:
         duration = None if self._formats & _GUESS_DURATION else self.container.duration
         self.container_duration = duration / 1e6 if duration is not None and duration > 0 else None
         self.end: float | None = None
+        self._last_shown = Fraction(0)
         self._damaged = False
 
     def __enter__(self) -> "VideoReader":
@@ -128,13 +130,16 @@ class VideoReader:
 
     @property
     def duration(self) -> float | None:
-        """Seconds: the container's duration, else (known after the last frame) the end of the last frame."""
-        return self.container_duration if self.container_duration is not None else self.end
+        """Seconds: the container's duration; the end of the last frame (known after it) where the container declares
+        none, or less than the time of a frame that is there."""
+        if self.container_duration is None or self._last_shown >= self.container_duration:
+            return self.end
+        return self.container_duration
 
     def sample(self, fps: float | None = None, times: Iterable[float] | None = None) -> Iterator[SampledFrame]:
         """See ``iter_sampled_frames``."""
         converted: tuple[Any, np.ndarray] = (None, np.empty(0))
-        for time, shown, frame in on_screen(self.frames(), sample_grid(fps, times), lambda: self._end):
+        for time, shown, frame in on_screen(self.frames(), sample_grid(fps, times), lambda: self._grid_end(fps)):
             if frame is not converted[0]:
                 converted = (frame, to_rgb(frame))
             yield SampledFrame(float(time), float(shown), converted[1])
@@ -170,9 +175,17 @@ class VideoReader:
             raise VideoError(
                 f"{self.name} holds no picture that can be decoded (0 frames). Check the file with a player."
             )
+        self._last_shown = last[0]
         self._end = last[0] + (self._frame_duration(last[1]) or gap or 0)
         self.end = float(self._end)
         self._check_complete()
+
+    def _grid_end(self, fps: float | None) -> Fraction:
+        """Where a grid of samples ends: with the last frame, which stays on the screen where the container lasts longer
+        (by its sound), so that the samples span the duration to one of them. What is missing is not filled."""
+        if fps is None or self.container_duration is None or self._damaged:
+            return self._end
+        return max(self._end, as_fraction(self.container_duration) - 1 / as_fraction(fps))
 
     def _video_stream(self):
         if self._formats & {"tty", "image2"} or any(name.endswith("_pipe") for name in self._formats):
@@ -247,6 +260,7 @@ class VideoReader:
             if self.on_error == "raise":
                 raise VideoError(f"{message} Download or copy it again.")
             warnings.warn(message, stacklevel=2)
+            self._damaged = True
 
     def _of_duration(self) -> str:
         return f" of {self.container_duration:.2f} s" if self.container_duration is not None else ""

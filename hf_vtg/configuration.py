@@ -107,10 +107,29 @@ class VideoGroundingConfig(PreTrainedConfig):
         """
         _check_choice("benchmark", benchmark, cls.presets, cls.__name__)
         _check_choice("variant", variant, cls.variants, cls.__name__)
-        fields = copy.deepcopy(cls.presets[benchmark])
-        fields.update(copy.deepcopy(cls.variant_overrides.get(variant, {})))
-        fields.update(overrides)
-        return cls(benchmark=benchmark, variant=variant, **fields)
+        return cls(benchmark=benchmark, variant=variant, **{**cls._preset(benchmark, variant), **overrides})
+
+    @classmethod
+    def _preset(cls, benchmark: str | None, variant: str) -> dict[str, Any]:
+        """The fields that ``benchmark`` and ``variant`` decide."""
+        return copy.deepcopy({**cls.presets.get(benchmark, {}), **cls.variant_overrides.get(variant, {})})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As in transformers; another ``variant`` than the stored one replaces every field that the stored variant
+        decided. Fields set to something else stay, as do those given beside it."""
+        stored = config_dict.get("variant", "default")
+        wanted = kwargs.get("variant", stored)
+        if wanted != stored:
+            benchmark = config_dict.get("benchmark")
+            old = cls._preset(benchmark, stored)
+            of_wanted = {
+                name: value
+                for name, value in cls._preset(benchmark, wanted).items()
+                if _plain(config_dict.get(name)) == _plain(old.get(name))
+            }
+            config_dict = {**config_dict, **of_wanted, "variant": wanted}
+        return super().from_dict(config_dict, **kwargs)
 
     @classmethod
     def processor_defaults(cls, benchmark: str | None = None, variant: str = "default") -> dict[str, Any]:
@@ -128,6 +147,11 @@ class VideoGroundingConfig(PreTrainedConfig):
         """:meth:`processor_defaults` of this configuration, with the sizes that the configuration itself fixes."""
         known = self.benchmark if self.benchmark in self.processor_presets else None
         return self.processor_defaults(known, self.variant)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_choice(what: str, value: str, choices, owner: str) -> None:

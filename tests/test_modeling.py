@@ -1,12 +1,15 @@
 """The contract: what the base classes refuse and provide."""
 
+import itertools
+import json
+
 import pytest
 import torch
-from transformers import BertConfig, BertModel, T5Config
+from transformers import AutoConfig, BertConfig, BertModel, T5Config
 
 from hf_vtg import AutoModelForVideoGrounding, VideoGroundingPreTrainedModel, WordVectorConfig
 from hf_vtg.auto import METHODS
-from hf_vtg.configuration import VideoGroundingConfig
+from hf_vtg.configuration import BENCHMARKS, VideoGroundingConfig
 from hf_vtg.errors import ModelError
 from hf_vtg.layers.recurrent import PackedRecurrent
 from hf_vtg.layers.text import masked_mean, restore_sentences, select_sentences
@@ -118,3 +121,27 @@ def test_a_variant_decides_its_fields_without_a_benchmark_too(method):
     for variant, fields in config_class.variant_overrides.items():
         config = config_class(variant=variant)
         assert {name: getattr(config, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("benchmark", [None, *BENCHMARKS])
+def test_a_saved_configuration_is_read_as_another_variant(tmp_path, method, benchmark):
+    config_class = METHODS[method][0]
+    for stored, wanted in itertools.permutations(config_class.variants, 2):
+        if benchmark is None:
+            saved, expected = config_class(variant=stored), config_class(variant=wanted)
+        else:
+            saved, expected = (config_class.for_benchmark(benchmark, variant) for variant in (stored, wanted))
+        saved.save_pretrained(tmp_path)
+        for variant, same in ({}, saved), ({"variant": wanted}, expected):
+            read = AutoConfig.from_pretrained(tmp_path, **variant).to_dict()
+            assert json.dumps(read | {"_name_or_path": ""}, default=list) == json.dumps(same.to_dict(), default=list)
+
+
+def test_another_variant_leaves_what_was_set_by_hand(tmp_path):
+    CLEARConfig = METHODS["clear"][0]
+    CLEARConfig(decode="release", fine_hidden=64).save_pretrained(tmp_path)
+    config = CLEARConfig.from_pretrained(tmp_path, variant="official", tick_convention="inclusive")
+    assert (config.decode, config.fine_hidden, config.tick_convention) == ("release", 64, "inclusive")
+    assert (config.variant, config.coarse_reduction) == ("official", "sum")
+    assert CLEARConfig.from_pretrained(tmp_path, variant="default").decode == "release"

@@ -75,21 +75,15 @@ class HiSAConfig(VideoGroundingConfig):
         "activitynet_captions": {"feature_dim": 500, "query_lstm_bias": True, "target_rule": "ceil"},
         "tacos": {"query_lstm_bias": True, "target_rule": "ceil"},
     }
+    variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"contrast_pooling": "time_mean", "contrast_detach_weights": True, "pad_invariant": True},
+        "official": {"contrast_pooling": "official_scalar", "contrast_detach_weights": False, "pad_invariant": False},
+    }
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {
         "charades_sta": {"resampling": "stride", "stride": 3, "nms_threshold": 0.5, "max_words": 30},
         "activitynet_captions": {"resampling": "none", "stride": 1, "nms_threshold": 0.5, "max_words": None},
         "tacos": {"resampling": "none", "stride": 1, "nms_threshold": 0.5, "max_words": None},
     }
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        official = self.variant == "official"
-        if self.contrast_pooling is None:
-            self.contrast_pooling = "official_scalar" if official else "time_mean"
-        if self.contrast_detach_weights is None:
-            self.contrast_detach_weights = not official
-        if self.pad_invariant is None:
-            self.pad_invariant = not official
 
     @classmethod
     def processor_defaults(cls, benchmark: str | None = None, variant: str = "default") -> dict[str, Any]:

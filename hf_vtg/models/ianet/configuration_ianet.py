@@ -165,13 +165,8 @@ class IANetConfig(VideoGroundingConfig):
             self.project_features = self.feature_dim != self.frame_size
 
     @classmethod
-    def for_benchmark(cls, benchmark: str, variant: str = "default", **overrides) -> "IANetConfig":
-        """The configuration of the paper's experiment on ``benchmark``, in one of the three variants.
-
-        Raises:
-            ModelError: for a benchmark or variant without preset.
-        """
-        return super().for_benchmark(benchmark, variant, **{**_EXCEPTIONS.get((benchmark, variant), {}), **overrides})
+    def _preset(cls, benchmark: str | None, variant: str) -> dict[str, Any]:
+        return super()._preset(benchmark, variant) | _EXCEPTIONS.get((benchmark, variant), {})
 
     @classmethod
     def processor_defaults(cls, benchmark: str | None = None, variant: str = "default") -> dict[str, Any]:

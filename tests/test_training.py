@@ -27,6 +27,7 @@ from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
 from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
 from hf_vtg.training.trainer import VideoGroundingTrainer
 
+from . import test_models
 from .model_tester import MOMENTS, SENTENCES, WORDS
 from .test_models import TestMMN as MMN
 
@@ -224,6 +225,20 @@ def test_resume_at_an_epoch_boundary_is_bit_exact(tmp_path):
     assert second.state.global_step == 8
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resume_within_an_epoch_is_bit_exact(tmp_path, method):
+    """Dropout, the order of the rows and HSCNet's random sentences go on as if nothing had happened."""
+    tester = next(c for c in vars(test_models).values() if getattr(c, "method", None) == method)()
+    settings = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1, "max_steps": 5}
+    whole = tester.trainer(tester.model(), tmp_path, **settings)
+    whole.train()
+    again = tester.trainer(tester.model(seed=9), tmp_path / "again", **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert (whole.state.global_step, again.state.global_step) == (5, 5) and whole.state.epoch > 1
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
 
 
 def test_evaluation_keeps_every_row_of_ragged_batches(tmp_path):

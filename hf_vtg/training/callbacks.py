@@ -1,7 +1,7 @@
 """What a recipe changes over time."""
 
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from .recipes import Recipe
 
@@ -18,8 +18,7 @@ class RecipeCallback(TrainerCallback):
         self.trainable = {name for name, p in model.named_parameters() if p.requires_grad}
 
     def on_epoch_begin(self, args, state, control, model=None, **kwargs):
-        epoch = int((state.epoch or 0) + 1e-6) + 1
-        apply_recipe(model, self.recipe, epoch, self.trainable)
+        apply_recipe(model, self.recipe, started_epochs(state) + 1, self.trainable)
         self._remove_hooks()
         if self.recipe.frozen_in_eval:
             self.hooks = [m.register_forward_pre_hook(_to_eval) for m in _frozen_modules(model)]
@@ -49,6 +48,11 @@ class EvaluationEpochs(TrainerCallback):
             control.should_evaluate = False
             control.should_save = False
         return control
+
+
+def started_epochs(state: TrainerState) -> int:
+    """Whole epochs behind a run, also where it goes on in the middle of one."""
+    return int((state.epoch or 0) + 1e-6)
 
 
 def apply_recipe(model: nn.Module, recipe: Recipe, epoch: int, trainable: set[str] | None = None) -> None:

@@ -25,7 +25,7 @@ from .arguments import VideoGroundingTrainingArguments
 from .augmentation import CutAndJoined
 from .callbacks import EvaluationEpochs, RecipeCallback
 from .optimizers import build_optimizer
-from .paragraphs import evaluation_rows, training_rows
+from .paragraphs import SampledEpochs, SampledSentences, evaluation_rows, training_rows
 from .recipes import Recipe
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,9 @@ class VideoGroundingTrainer(Trainer):
         super().__init__(model=model, args=args, **kwargs)
         self._loss_sums: dict[str, list[float]] = {}
         self._note_trained_length()
-        self.train_dataset = training_rows(self.train_dataset, self.model.config)
+        self.train_dataset = training_rows(self.train_dataset, self.model.config, self.args.seed)
+        if isinstance(self.train_dataset, SampledSentences):
+            self.add_callback(SampledEpochs(self.train_dataset))
         if recipe is not None:
             self.add_callback(RecipeCallback(recipe))
             self.add_callback(EvaluationEpochs(recipe))

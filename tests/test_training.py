@@ -361,7 +361,18 @@ def test_results_say_what_was_really_run(own_data):
         ({"metric_for_best_model": "nope"}, "'nope'"),
         ({"num_train_epochs": 0}, "num_train_epochs=0"),
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size=0"),
-        ({"eval_strategy": "no"}, "do not go together"),
+        ({"eval_strategy": "no"}, "cannot start with these.*strategy to match"),
+        ({"report_to": "nonsense"}, "cannot start with these.*nonsense is not supported"),
+        ({"dataloader_num_workers": -1}, "cannot start with these.*num_workers"),
+        ({"train_sampling_strategy": "group_by_length"}, "cannot start with these.*infer lengths"),
+        ({"seed": -1}, "cannot start with these.*Seed must be"),
+        ({"ranks": []}, r"^ranks=\[\]"),
+        ({"iou_thresholds": [50.0]}, r"^iou_thresholds=\[50.0\]"),
+        ({"nms_threshold": 7.0}, "^nms_threshold=7.0"),
+        ({"optim": "adafactor"}, "optim='adafactor' would have no effect.*--recipe"),
+        ({"warmup_steps": 10}, "warmup_steps=10 would have no effect"),
+        ({"prediction_loss_only": True}, "prediction_loss_only=True would have no effect"),
+        ({"resume_from_checkpoint": "checkpoint-2"}, "no effect.*--resume"),
         ({"gradient_checkpointing": True}, "mmn does not support"),
     ],
     ids=str,
@@ -370,6 +381,14 @@ def test_training_arguments_that_mean_nothing_are_refused_before_training(own_da
     with pytest.raises(ModelError, match=message):
         run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True, **given})
     assert not list((own_data / "out").glob("*"))
+
+
+def test_the_lowest_loss_is_the_best_unless_said_otherwise(tmp_path):
+    recipe = get_recipe("mmn/charades_sta")
+    for metric, greater in {"loss": False, "eval_loss": False, "mIoU": True, None: True}.items():
+        given = {} if metric is None else {"metric_for_best_model": metric}
+        arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(tmp_path), use_cpu=True, **given)
+        assert arguments.greater_is_better is greater, metric
 
 
 def test_an_evaluation_loses_no_row_and_says_why_it_measures_nothing(tmp_path, caplog):

@@ -30,6 +30,12 @@ class VideoGroundingTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.remove_unused_columns:
             raise ModelError("remove_unused_columns=True would take from the collator what it needs: leave it False.")
+        if not self.ranks or min(self.ranks) < 1:
+            raise ModelError(f"ranks={self.ranks}: give the n of R@n, at least one and from 1 on.")
+        if not all(0 < threshold <= 1 for threshold in self.iou_thresholds):
+            raise ModelError(f"iou_thresholds={self.iou_thresholds}: give the m of IoU=m, above 0 and at most 1.")
+        if self.nms_threshold is not None and not 0 < self.nms_threshold <= 1:
+            raise ModelError(f"nms_threshold={self.nms_threshold}: give an IoU above 0 and at most 1.")
         if self.top_k < max(self.ranks):
             raise ModelError(
                 f"top_k={self.top_k} moments a sentence cannot be measured at rank {max(self.ranks)}: raise top_k, or "
@@ -45,6 +51,7 @@ class VideoGroundingTrainingArguments(TrainingArguments):
     @classmethod
     def from_recipe(cls, recipe: Recipe, output_dir: str, world_size: int = 1, **overrides):
         """Arguments that repeat ``recipe`` on ``world_size`` processes; ``overrides`` win."""
+        metric = overrides.get("metric_for_best_model") or recipe.metric
         fields = {
             "output_dir": output_dir,
             "num_train_epochs": recipe.epochs,
@@ -63,7 +70,7 @@ class VideoGroundingTrainingArguments(TrainingArguments):
             "save_strategy": "epoch",
             "logging_strategy": "epoch",
             "metric_for_best_model": recipe.metric,
-            "greater_is_better": True,
+            "greater_is_better": metric.removeprefix("eval_") != "loss",
             "load_best_model_at_end": True,
             "save_total_limit": 2,
             "report_to": "none",

@@ -1,5 +1,6 @@
 """A whole training run: annotations, features, text and recipe in; model folder, predictions and results out."""
 
+import contextlib
 import difflib
 import json
 import logging
@@ -34,6 +35,17 @@ logger = logging.getLogger(__name__)
 MAX_MISSING = 0.05
 # Files by which a folder is known as that of a run, finished or not.
 TRACES = ("results.json", "checkpoint-*", "model*.safetensors", "predictions.jsonl")
+# Training arguments that a run with a recipe does not read -> what to do instead.
+_RECIPE_DECIDES = "the recipe decides it (--recipe FIELD=VALUE changes it, `hf-vtg recipes NAME` prints it)"
+WITHOUT_EFFECT = {
+    **dict.fromkeys(
+        ("optim", "optim_args", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"), _RECIPE_DECIDES
+    ),
+    **dict.fromkeys(("neftune_noise_alpha", "use_liger_kernel"), "the methods do not support it"),
+    "label_smoothing_factor": "the methods have losses of their own",
+    **dict.fromkeys(("batch_eval_metrics", "include_for_metrics", "prediction_loss_only"), "the metrics are our own"),
+    "resume_from_checkpoint": "use --resume, which goes on with --output_dir",
+}
 PUBLISHED_TEXT_MODEL = "distilbert-base-uncased"
 
 
@@ -140,15 +152,20 @@ def run_training(run: RunArguments, training_overrides: dict[str, Any] | None = 
     arguments = _arguments(recipe, output, world_size, overrides)
     if arguments.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ModelError(f"gradient_checkpointing: {run.method} does not support it. Leave it out.")
-    trainer = VideoGroundingTrainer(
-        model=model,
-        args=arguments,
-        recipe=recipe,
-        processing_class=processor,
-        data_collator=VideoGroundingCollator(processor, store),
-        train_dataset=train,
-        eval_dataset=rows.get(select_on),
-    )
+    with _refused_arguments():
+        trainer = VideoGroundingTrainer(
+            model=model,
+            args=arguments,
+            recipe=recipe,
+            processing_class=processor,
+            data_collator=VideoGroundingCollator(processor, store),
+            train_dataset=train,
+            eval_dataset=rows.get(select_on),
+        )
+        # Made again by train(); what torch refuses is to be known before the work.
+        trainer.get_train_dataloader()
+        if select_on is not None:
+            trainer.get_eval_dataloader()
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if run.resume else None)
     seconds = time.monotonic() - started
@@ -272,10 +289,11 @@ def _arguments(recipe: Recipe, output: Path, world_size: int, overrides: dict[st
     for name in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"):
         if name in overrides and not overrides[name] > 0:
             raise ModelError(f"{name}={overrides[name]!r} would train nothing: give more than 0.")
-    try:
+    for name, instead in WITHOUT_EFFECT.items():
+        if name in overrides:
+            raise ModelError(f"{name}={overrides[name]!r} would have no effect: {instead}.")
+    with _refused_arguments():
         arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(output), world_size, **overrides)
-    except ValueError as error:
-        raise ModelError(f"These training arguments do not go together: {error}") from error
     metric = (arguments.metric_for_best_model or "loss").removeprefix("eval_")
     if arguments.load_best_model_at_end and metric not in arguments.metric_names:
         raise ModelError(
@@ -283,6 +301,17 @@ def _arguments(recipe: Recipe, output: Path, world_size: int, overrides: dict[st
             "--metric_for_best_model, --iou_thresholds or --ranks."
         )
     return arguments
+
+
+@contextlib.contextmanager
+def _refused_arguments():
+    """What transformers, accelerate and torch object to in training arguments is no defect of ours."""
+    try:
+        yield
+    except HFVTGError:
+        raise
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise ModelError(f"The training cannot start with these arguments: {error}") from error
 
 
 def _with_features(splits, split: str, store: FeatureStore, run: RunArguments):

@@ -181,8 +181,9 @@ class VideoReader:
         self._check_complete()
 
     def _grid_end(self, fps: float | None) -> Fraction:
-        """Where a grid of samples ends: with the last frame, which stays on the screen where the container lasts longer
-        (by its sound), so that the samples span the duration to one of them. What is missing is not filled."""
+        """Where a grid of samples ends: with the last frame, which stays on the screen where the container lasts
+        longer (by its sound), so that the samples span the duration to one of them. What is missing is not filled.
+        """
         if fps is None or self.container_duration is None or self._damaged:
             return self._end
         return max(self._end, as_fraction(self.container_duration) - 1 / as_fraction(fps))

@@ -1,7 +1,8 @@
 """The sampling rule of the package: which frame of a sequence is on the screen at each of a list of times.
 
-For a sample time t it is the last frame with time <= t (the first frame where there is none), while t < the end: that of
-the last frame, or of what goes on beside the pictures. Times are exact fractions of seconds, so that a frame whose time is exactly t counts at t.
+For a sample time t it is the last frame with time <= t (the first frame where there is none), while t < the end: that
+of the last frame, or of what goes on beside the pictures. Times are exact fractions of seconds, so that a frame whose
+time is exactly t counts at t.
 """
 
 import heapq

@@ -209,6 +209,16 @@ class GroundingSteps:
                 f"labels have shape {tuple(labels.shape)}, expected {(*sentence_mask.shape, 2)}: start and end of "
                 "each sentence as fractions of the duration."
             )
+        if labels is not None:
+            start, end = labels.unbind(-1)
+            # Written so that NaN is wrong too; annotations may end somewhat behind their video.
+            wrong = ~((start >= -1) & (start <= end) & (end <= 2)) & sentence_mask.to(labels.device)
+            if wrong.any():
+                video, sentence = wrong.nonzero()[0].tolist()
+                raise ModelError(
+                    f"The label of sentence {sentence} of video {video} is {labels[video, sentence].tolist()}: start "
+                    "and end as fractions of the duration were expected. The processor makes them of seconds."
+                )
         if not sentence_mask.any():
             raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
 

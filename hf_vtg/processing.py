@@ -150,6 +150,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             FeatureError, QueryError, AnnotationError: what is wrong, and in which video and sentence.
         """
         if metadata is not None:
+            metadata = [_plain(row) for row in metadata]
             text = _column(metadata, "sentences") if text is None else text
             durations = _column(metadata, "duration") if durations is None else durations
             moments = _column(metadata, "moments") if moments is None else moments
@@ -175,7 +176,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             data["labels"] = self._labels(moments, durations, [len(video) for video in sentences])
         batch = BatchFeature(data, tensor_type=return_tensors)
         if metadata is not None:
-            batch["metadata"] = list(metadata)
+            batch["metadata"] = metadata
         return batch
 
     def post_process_video_grounding(
@@ -245,6 +246,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             raise AnnotationError(
                 f"{len(per_video)} videos with sentences, {len(moments)} with moments, {len(durations)} durations."
             )
+        durations = _plain(durations)
         labels = np.zeros((len(per_video), max(per_video), 2))
         for v, (rows, duration, count) in enumerate(zip(moments, durations, per_video, strict=True)):
             if not (isinstance(duration, numbers.Real) and np.isfinite(duration) and duration > 0):
@@ -259,6 +261,15 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             labels[v, :count] = to_fractions(clipped, float(duration))
             self.counts["clipped"] += int((clipped != rows).any(1).sum())
         return labels
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers, texts and lists instead of arrays and tensors (rows of ``with_format("torch")``)."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _as_moments(rows: Any) -> np.ndarray:

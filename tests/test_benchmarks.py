@@ -38,6 +38,21 @@ def charades(tmp_path):
     return folder
 
 
+def test_one_split_and_streamed_rows(charades):
+    whole = load_benchmark("charades_sta", charades)
+    assert load_benchmark("charades_sta", charades, split="test")[:] == whole["test"][:]
+    assert load_benchmark("charades_sta", charades, split="train[:2]")[:] == whole["train"][:2]
+    streamed = load_benchmark("charades_sta", charades, streaming=True)
+    assert {split: list(rows) for split, rows in streamed.items()} == {s: list(rows) for s, rows in whole.items()}
+    assert list(load_benchmark("charades_sta", charades, split="test", streaming=True)) == list(whole["test"])
+    for streaming in (False, True):
+        with pytest.raises(AnnotationError, match="charades.*split='val'.*val"):
+            load_benchmark("charades_sta", charades, split="val", streaming=streaming)
+    with pytest.raises(AnnotationError, match="charades_sta has no option num_proc. It has: clip, drop_invalid"):
+        load_benchmark("charades_sta", charades, num_proc=2)
+    assert benchmark_builder("moving_shapes", seed=3).config.seed == 3
+
+
 def write_jsonl(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -145,3 +145,16 @@ def test_another_variant_leaves_what_was_set_by_hand(tmp_path):
     assert (config.decode, config.fine_hidden, config.tick_convention) == ("release", 64, "inclusive")
     assert (config.variant, config.coarse_reduction) == ("official", "sum")
     assert CLEARConfig.from_pretrained(tmp_path, variant="default").decode == "release"
+
+
+@pytest.mark.parametrize("label", [[5.0, 9.0], [0.6, 0.4], [float("nan"), 0.5], [0.1, float("inf")]])
+def test_labels_that_are_no_fractions_are_named(label):
+    tester = test_models.TestMMN()
+    model = tester.model()
+    batch = tester.batch(model.config)
+    batch["labels"][1, 0] = torch.tensor(label)
+    with pytest.raises(ModelError, match="sentence 0 of video 1.*fractions"):
+        model(**batch)
+    batch["labels"][1, 0] = torch.tensor([0.9, 1.01])
+    batch["labels"][~batch["sentence_mask"]] = float("nan")
+    assert model(**batch).loss.isfinite()

@@ -300,6 +300,26 @@ def test_rows_of_the_data_schema_are_enough(processor):
     }
 
 
+def test_rows_of_arrays_and_tensors_are_rows(processor):
+    """What datasets gives with_format("torch") and with_format("numpy")."""
+    plain = {"video_id": "v", "duration": 8.0, "sentences": ["the cat"], "moments": [[2.0, 4.0]]}
+    expected = processor(np.ones((4, 3)), metadata=[plain])
+    numpy_row = {"video_id": np.str_("v"), "duration": np.float32(8), "sentences": np.array(["the cat"])}
+    torch_row = {**plain, "duration": torch.tensor(8.0), "moments": torch.tensor([[2.0, 4.0]])}
+    for row in (
+        numpy_row | {"moments": np.array([[2.0, 4.0]])},
+        torch_row,
+        torch_row | {"moments": [torch.tensor([2, 4])]},
+    ):
+        batch = processor(np.ones((4, 3)), metadata=[row])
+        assert batch["metadata"] == [plain] and torch.equal(batch["labels"], expected["labels"])
+        assert torch.equal(batch["input_ids"], expected["input_ids"])
+    batch = processor(
+        np.ones((4, 3)), ["the cat"], durations=torch.tensor([8.0]), moments=torch.tensor([[[2.0, 4.0]]])
+    )
+    assert torch.equal(batch["labels"], expected["labels"])
+
+
 def test_moments_outside_the_video_are_cut_and_counted(processor):
     batch = processor(text=[["sits", "down"]], durations=[10.0], moments=[[[-1, 5], [5, 10]]])
     assert batch["labels"].tolist() == [[[0, 0.5], [0.5, 1]]] and processor.counts["clipped"] == 1

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError
 from hf_vtg.metrics import grounding_metrics
 from hf_vtg.training.arguments import VideoGroundingTrainingArguments
 from hf_vtg.training.callbacks import apply_recipe
+from hf_vtg.training.collator import VideoGroundingCollator
 from hf_vtg.training.optimizers import build_optimizer
 from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
 from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
@@ -409,6 +411,53 @@ def test_what_the_trainer_would_not_use_is_refused(tmp_path):
         VideoGroundingTrainer(model=model, args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
     with pytest.raises(ModelError, match="compute_metrics"):
         VideoGroundingTrainer(model=model, args=MMN().arguments(tmp_path), compute_metrics=lambda prediction: {})
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_rows_of_a_formatted_dataset_lose_no_digit(tmp_path, kind, joined):
+    tester = MMN()
+    rows = [row | {"duration": row["duration"] + 0.1} for row in tester.rows(tester.config())]
+    store = {row["video_id"]: np.asarray(row["video_features"], np.float32) for row in rows}
+    if joined:
+        rows = [{name: value for name, value in row.items() if name != "video_features"} for row in rows]
+    formatted = datasets.Dataset.from_list(rows).with_format(kind)
+    trainer = tester.trainer(tester.model(), tmp_path)
+    trainer = VideoGroundingTrainer(
+        model=trainer.model,
+        args=trainer.args,
+        processing_class=trainer.processing_class,
+        data_collator=VideoGroundingCollator(trainer.processing_class, store) if joined else None,
+        train_dataset=formatted,
+        eval_dataset={"own": formatted},
+    )
+    for batch in trainer.get_train_dataloader(), trainer.get_eval_dataloader("own"):
+        batch = next(iter(batch))
+        order = [int(row["video_id"][1:]) for row in batch["metadata"]]
+        assert batch["metadata"][0]["duration"] == rows[order[0]]["duration"]
+        expected = torch.tensor(rows[order[0]]["moments"], dtype=torch.float64) / rows[order[0]]["duration"]
+        assert torch.equal(batch["labels"][0, : len(expected)], expected)
+    trainer.train()
+    # A dataset that comes later is the same.
+    json.dumps(trainer.predict(formatted).predictions)
+
+
+def test_what_cannot_be_trained_on_or_evaluated_is_refused_at_once(tmp_path):
+    tester = MMN()
+    model, rows = tester.model(), tester.rows(tester.config())
+    given = {"model": model, "args": tester.arguments(tmp_path)}
+    processor = tester.processor(model.config)
+    streamed = datasets.Dataset.from_list(rows).to_iterable_dataset()
+    with pytest.raises(ModelError, match="train_dataset is of IterableDataset.*without streaming"):
+        VideoGroundingTrainer(**given, processing_class=processor, train_dataset=streamed)
+    with pytest.raises(ModelError, match=r"eval_dataset\['a'\] is of IterableDataset"):
+        VideoGroundingTrainer(**given, processing_class=processor, eval_dataset={"a": streamed})
+    with pytest.raises(ModelError, match="the dataset is of IterableDataset"):
+        VideoGroundingTrainer(**given, processing_class=processor).predict(streamed)
+    with pytest.raises(ModelError, match="processing_class is NoneType.*VideoGroundingProcessor"):
+        VideoGroundingTrainer(**given, train_dataset=rows, eval_dataset=rows)
+    with pytest.raises(ModelError, match="processing_class is NoneType"):
+        VideoGroundingTrainer(**given, data_collator=VideoGroundingCollator(processor)).predict(rows)
 
 
 def test_a_used_output_folder_is_refused(own_data):

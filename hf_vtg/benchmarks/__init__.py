@@ -1,5 +1,6 @@
 """Benchmarks by name. Builders, and with them ``datasets``, are imported when one is asked for."""
 
+import dataclasses
 import difflib
 import importlib
 from typing import Any
@@ -21,6 +22,8 @@ def load_benchmark(
     config: str = "sentence",
     version: str | None = None,
     cache_dir: str | None = None,
+    split: str | None = None,
+    streaming: bool = False,
     **options: Any,
 ):
     """The rows of a benchmark as a ``DatasetDict``; what was dropped or clipped is logged.
@@ -34,14 +37,22 @@ def load_benchmark(
             rows of the paragraph methods (a video, or a part of it, in one row: see the builder).
         version: version of the annotations, where there are several (``tacos``: 2dtan or tall); None = the usual one.
         cache_dir: default below ``$HF_VTG_CACHE``.
-        options: passed to the builder.
+        split: one split as a ``Dataset``, as ``"train"`` or ``"train[:10%]"``.
+        streaming: rows as they are read, without a cache (``IterableDatasetDict``).
+        options: ``clip`` and ``drop_invalid`` of the builder.
 
     Raises:
-        AnnotationError: unknown name, config or version; files missing or malformed.
+        AnnotationError: unknown name, config, version, split or option; files missing or malformed.
     """
     builder = benchmark_builder(name, data_dir, config, version, cache_dir, **options)
-    builder.download_and_prepare()
-    return builder.as_dataset()
+    if not streaming:
+        builder.download_and_prepare()
+    try:
+        return builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split)
+    except ValueError as error:
+        if isinstance(error, AnnotationError) or split is None:
+            raise
+        raise AnnotationError(f"{name} at {data_dir}, split={split!r}: {error}") from error
 
 
 def benchmark_builder(
@@ -59,6 +70,10 @@ def benchmark_builder(
         raise AnnotationError(f"unknown benchmark {name!r}; {hint}Known: {', '.join(BUILDERS)} (jsonl: own data)")
     module, class_name = BUILDERS[name]
     builder_class = getattr(importlib.import_module(f".{module}", __name__), class_name)
+    config_class = builder_class.BUILDER_CONFIG_CLASS
+    known = [field.name for field in dataclasses.fields(config_class) if isinstance(field.default, int | float)]
+    if unknown := sorted(set(options) - set(known)):
+        raise AnnotationError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(known)}.")
     return builder_class(
         data_dir=data_dir, config_name=config, cache_dir=cache_dir, annotation_version=version, **options
     )

@@ -24,6 +24,7 @@ from ..metrics import grounding_metrics
 from .arguments import VideoGroundingTrainingArguments
 from .augmentation import CutAndJoined
 from .callbacks import EvaluationEpochs, RecipeCallback
+from .collator import VideoGroundingCollator
 from .optimizers import build_optimizer
 from .paragraphs import SampledEpochs, SampledSentences, evaluation_rows, training_rows
 from .recipes import Recipe
@@ -55,8 +56,9 @@ class VideoGroundingTrainer(Trainer):
         args: :class:`VideoGroundingTrainingArguments`; see its ``from_recipe``.
         recipe: what changes over time, the groups and the schedule; None = the Trainer's own optimiser and schedule.
         processing_class: the :class:`VideoGroundingProcessor`; saved with every checkpoint, decodes the evaluation.
-        data_collator: :class:`VideoGroundingCollator`.
-        kwargs: as in ``Trainer``.
+        data_collator: :class:`VideoGroundingCollator`; default one of the processor, for rows that carry their
+            ``video_features``.
+        kwargs: as in ``Trainer``. Datasets are indexable: rows of the data schema are small, so nothing is streamed.
     """
 
     # Losses are means over the micro-batch, as published.
@@ -74,7 +76,13 @@ class VideoGroundingTrainer(Trainer):
                 "computed from the predictions of predict()."
             )
         args = VideoGroundingTrainingArguments(output_dir="tmp_trainer") if args is None else args
+        for name in "train_dataset", "eval_dataset":
+            kwargs[name] = _indexed(kwargs.get(name), name)
+        if kwargs.get("data_collator") is None and kwargs.get("processing_class") is not None:
+            kwargs["data_collator"] = VideoGroundingCollator(kwargs["processing_class"])
         super().__init__(model=model, args=args, **kwargs)
+        if self.eval_dataset is not None:
+            self._check_decodes()
         self._loss_sums: dict[str, list[float]] = {}
         self._note_trained_length()
         self.train_dataset = training_rows(self.train_dataset, self.model.config, self.args.seed)
@@ -83,6 +91,13 @@ class VideoGroundingTrainer(Trainer):
         if recipe is not None:
             self.add_callback(RecipeCallback(recipe))
             self.add_callback(EvaluationEpochs(recipe))
+
+    def _check_decodes(self) -> None:
+        if not hasattr(self.processing_class, "post_process_video_grounding"):
+            raise ModelError(
+                f"processing_class is {type(self.processing_class).__name__}: give the VideoGroundingProcessor, which "
+                "makes moments of the model's outputs. Nothing can be evaluated without it."
+            )
 
     def _note_trained_length(self) -> None:
         """The processor learns how long the videos of the training are; see its ``trained_seconds``."""
@@ -213,7 +228,7 @@ class VideoGroundingTrainer(Trainer):
             self.args.dataloader_drop_last = given
 
     def _numbered(self, dataset) -> NumberedRows:
-        return NumberedRows(evaluation_rows(dataset, self.model.config))
+        return NumberedRows(evaluation_rows(_indexed(dataset, "the dataset"), self.model.config))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._loss_sums:
@@ -235,6 +250,7 @@ class VideoGroundingTrainer(Trainer):
             predictions: one dict a (video, sentence) in the prediction schema; metrics over all sentences, with
             ``num_queries``; the loss is the mean over videos of their batch's loss.
         """
+        self._check_decodes()
         model = self._wrap_model(self.model, training=False, dataloader=dataloader)
         model.eval()
         rows = []
@@ -289,6 +305,22 @@ class VideoGroundingTrainer(Trainer):
             iou_thresholds=self.args.iou_thresholds,
             inclusive=self.args.inclusive,
         )
+
+
+def _indexed(rows: Any, name: str) -> Any:
+    """``rows`` (or a dict of such) of Python's own values: torch's and numpy's formats of datasets round float64."""
+    if rows is None:
+        return None
+    if isinstance(rows, dict):
+        return {split: _indexed(part, f"{name}[{split!r}]") for split, part in rows.items()}
+    if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
+        raise ModelError(
+            f"{name} is of {type(rows).__name__}, which has no length or index. Load the rows without streaming."
+        )
+    if getattr(rows, "format", {}).get("type") is None:
+        return rows
+    features = [column for column in rows.column_names if column == "video_features"]
+    return rows.with_format(rows.format["type"], features, True) if features else rows.with_format(None)
 
 
 def _number_queries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Integers are computed in float64, floating inputs in their own (promoted) precis
 """
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,8 @@ def temporal_nms(
         )
     if not threshold >= 0:
         raise HFVTGError(f"NMS threshold is {threshold!r}; give a number of at least 0 (1 = no suppression)")
-    if top_k is not None and top_k < 1:
-        raise HFVTGError(f"top_k is {top_k!r}; give a positive number, or None for all survivors")
+    if top_k is not None and not (isinstance(top_k, numbers.Integral) and top_k >= 1):
+        raise HFVTGError(f"top_k is {top_k!r}; give a positive whole number, or None for all survivors")
 
     lead, num = scores.shape[:-1], scores.shape[-1]
     width = num if top_k is None else min(int(top_k), num)

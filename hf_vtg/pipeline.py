@@ -1,5 +1,7 @@
 """``pipeline("video-grounding")``: a video and sentences in, moments in seconds out."""
 
+import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ TASK = "video-grounding"
 DEFAULT_MODEL = Path(__file__).parent / "assets" / "moving_shapes" / "model"
 # A page of text is no description of a moment, and some methods compare every word with every other.
 MAX_WORDS = 5000
+# A video file: where it is, or what is in it.
+FILES = (str, os.PathLike, bytes, bytearray, memoryview)
 ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
@@ -122,13 +126,13 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             ``{"sentence": text, "moments": ranked list as above}``; ``"start"`` and ``"end"`` in seconds of the whole
             paragraph, as the method predicts it, else from the first start to the last end of the best moments.
         """
-        if isinstance(video, list) and not video:
+        if isinstance(video, (list, tuple)) and not video:
             return []
         if query is None:
             # The base class knows the datasets of torch, not those of ``datasets``.
             rows = (row for row in video) if hasattr(video, "column_names") else video
             return super().__call__(rows, **kwargs)
-        if isinstance(video, list) and all(_is_video(v) for v in video):
+        if isinstance(video, (list, tuple)) and all(_is_video(v) for v in video):
             return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
         return super().__call__({"video": video, "query": query}, **kwargs)
 
@@ -142,7 +146,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
         query = inputs["query"]
         if not isinstance(query, (str, list, tuple)) or (not isinstance(query, str) and len(query) == 0):
             raise QueryError(f"The query is {query!r}. Give a sentence or a non-empty list of sentences.")
-        paragraph = inputs.get("paragraph", paragraph)
+        paragraph = paragraph if inputs.get("paragraph") is None else inputs["paragraph"]
         sentences = list(query)
         if isinstance(query, str):
             sentences = split_sentences(query) if paragraph else [query]
@@ -197,9 +201,10 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             )
         if isinstance(video, np.ndarray) and video.ndim == 2:
             return video, self._duration_of(video, duration, None), None
-        if not isinstance(video, (str, Path, bytes, np.ndarray, list, tuple)) and not hasattr(video, "read"):
+        if not isinstance(video, (*FILES, np.ndarray, list, tuple)) and not hasattr(video, "read"):
             raise VideoError(
-                f"{video!r} ({type(video).__name__}) is no video. Give a path, bytes, frames or clip features."
+                f"{reprlib.repr(video)} ({type(video).__name__}) is no video. Give a path, bytes, frames or clip "
+                "features."
             )
         if duration is not None:
             duration = _checked_duration(duration)
@@ -373,7 +378,7 @@ def _is_video(item: Any) -> bool:
     """Whether an item of a list is a whole video, and not a frame of one."""
     is_encoded = isinstance(item, Mapping) and "features" in item
     is_features = isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 2 and "float" in str(item.dtype)
-    return is_encoded or is_features or isinstance(item, (str, Path, bytes))
+    return is_encoded or is_features or isinstance(item, FILES)
 
 
 def _to_numpy(array: Any) -> np.ndarray:

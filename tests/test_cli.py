@@ -11,6 +11,7 @@ import pytest
 from hf_vtg import cli
 from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks.predictions import evaluate_predictions
+from hf_vtg.cli.parser import print_json
 from hf_vtg.training.recipes import RECIPES
 from hf_vtg.training.run import RunArguments
 from hf_vtg.training.run import _recipe as chosen_recipe
@@ -106,8 +107,36 @@ def test_recipes_are_listed_and_a_wrong_name_is_answered(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(RECIPES)
     assert cli.main(["recipes", "mmn/charades_sta"]) == 0
     assert ["epochs", "18"] in [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert cli.main(["recipes", "mmn/charades"]) == 2
-    assert "mmn/charades_sta" in capsys.readouterr().err
+    for wrong, meant in {"mmn/charades": "mmn/charades_sta", "MMN/TACoS": "mmn/tacos", "IANet": "ianet/cha"}.items():
+        assert cli.main(["recipes", wrong]) == 2
+        assert f"Did you mean '{meant}" in capsys.readouterr().err
+
+
+def test_a_recipe_shows_the_sizes_of_its_model(capsys):
+    assert cli.main(["recipes", "hscnet/tacos"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    config = METHODS["hscnet"][0].for_benchmark("tacos")
+    assert ["hidden_size", str(config.hidden_size)] in lines and ["nms_threshold", "None"] in lines
+    assert cli.main(["recipes", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert records["ianet/charades_sta"]["model"]["num_none_tokens"] == 3
+    assert records["ianet/charades_sta/official"]["model"]["num_none_tokens"] == 0
+    for name, record in records.items():
+        for field, value in record["model"].items():
+            assert field in METHODS[record["method"]][0].__dataclass_fields__ or field.startswith("text_"), (
+                name,
+                value,
+            )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_is_json_whatever_the_terminal_takes(encoding, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
+    monkeypatch.setattr("sys.stdout", stream)
+    print_json({"sentence": "zweite Größe \U0001f600"})
+    text = stream.buffer.getvalue().decode(encoding)
+    assert json.loads(text) == {"sentence": "zweite Größe \U0001f600"}
+    assert ("Größe" in text) == (encoding == "utf-8")
 
 
 @pytest.mark.parametrize("spoil", ["absent", "no_model", "no_processor", "other_model", "broken_weights"])

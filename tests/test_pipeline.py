@@ -1,5 +1,7 @@
 """The pipeline: every form of a video gives the same answer, and what is none has a clear one."""
 
+import math
+
 import datasets
 import numpy as np
 import pytest
@@ -96,6 +98,21 @@ def test_a_hundred_sentences_see_the_video_once(pipe, video, monkeypatch):
     assert rows(answers[7]) == close(pipe(video, sentences[7], use_cache=False))
 
 
+def test_every_form_of_a_file_is_one(pipe, video):
+    class Entry:
+        def __fspath__(self):
+            return str(video)
+
+    content = video.read_bytes()
+    expected = close(pipe(str(video), QUERY))
+    for form in Entry(), content, bytearray(content), memoryview(content):
+        assert rows(pipe(form, QUERY)) == expected
+        assert [rows(answer) for answer in pipe((form, str(video)), QUERY)] == [expected] * 2
+    assert pipe((), QUERY) == []
+    told = pipe({"video": str(video), "query": QUERY, "paragraph": None}, paragraph=True)
+    assert rows(told["sentences"][0]["moments"]) == expected
+
+
 class Rows(Dataset):
     def __init__(self, features):
         self.features = features
@@ -139,6 +156,12 @@ def test_datasets_and_generators(pipe, video, options):
         (np.ones((4, 32), np.float32), QUERY, {"duration": "long"}, FeatureError, "duration='long'"),
         ("no/such/file.mp4", QUERY, {"duration": -2}, FeatureError, "duration=-2"),
         (np.ones((4, 32), np.float32), QUERY, {"top_k": 0}, HFVTGError, "top_k"),
+        (np.ones((4, 32), np.float32), QUERY, {"top_k": math.inf}, HFVTGError, "top_k is inf"),
+        (np.ones((4, 32), np.float32), QUERY, {"top_k": "3"}, HFVTGError, "top_k is '3'"),
+        (np.zeros((4, 8, 8, 3), np.uint8), QUERY, {"fps": math.nan}, VideoError, "fps is nan"),
+        (np.zeros((4, 8, 8, 3), np.uint8), QUERY, {"fps": "2"}, VideoError, "fps is '2'"),
+        (np.zeros((4, 8, 8, 3), np.uint8), QUERY, {"fps": 1e-9}, VideoError, "fps is 1e-09"),
+        (dict.fromkeys(range(10**5)).keys(), QUERY, {}, VideoError, "^.{0,300}$"),
     ],
 )
 def test_what_is_wrong_is_named(pipe, wrong, query, options, error, text):

@@ -454,6 +454,8 @@ def test_what_cannot_be_trained_on_or_evaluated_is_refused_at_once(tmp_path):
         VideoGroundingTrainer(**given, processing_class=processor, eval_dataset={"a": streamed})
     with pytest.raises(ModelError, match="the dataset is of IterableDataset"):
         VideoGroundingTrainer(**given, processing_class=processor).predict(streamed)
+    with pytest.raises(FeatureError, match="'v0' is not among the 0 features"):
+        VideoGroundingCollator(processor, {})([{"video_id": "v0", "duration": 1.0, "sentences": ["a"]}])
     with pytest.raises(ModelError, match="processing_class is NoneType.*VideoGroundingProcessor"):
         VideoGroundingTrainer(**given, train_dataset=rows, eval_dataset=rows)
     with pytest.raises(ModelError, match="processing_class is NoneType"):

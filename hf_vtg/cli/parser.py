@@ -48,8 +48,9 @@ def add_command(commands: Any, name: str, run: Any, summary: str, description: s
 
 
 def print_json(value: Any, **settings: Any) -> None:
-    """JSON on stdout; letters of any language stay readable."""
-    print(json.dumps(value, ensure_ascii=False, **settings), flush=True)
+    """JSON on stdout; letters of any language stay readable where it takes them."""
+    takes_all = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not takes_all, **settings), flush=True)
 
 
 def note(message: str) -> None:

@@ -18,7 +18,8 @@ def add(commands: Any) -> None:
         "recipes",
         run,
         "list the papers' training settings",
-        "Every number of a published training, as `hf-vtg train` applies it.",
+        "Every number of a published training, as `hf-vtg train` applies it: the recipe's own (--recipe FIELD=VALUE\n"
+        "changes them), those of the model (--set FIELD=VALUE), and how text and features reach it.",
         EXAMPLES,
     )
     parser.add_argument("name", nargs="?", help="one recipe, such as mmn/charades_sta")
@@ -27,16 +28,37 @@ def add(commands: Any) -> None:
 def run(options: Any) -> int:
     from ..training.recipes import RECIPES, get_recipe
 
-    recipes = RECIPES if options.name is None else {options.name: get_recipe(options.name)}
-    fields = {name: recipe.to_dict() for name, recipe in recipes.items()}
+    chosen = RECIPES if options.name is None else {options.name: get_recipe(options.name)}
     if options.json:
-        print_json(fields, indent=2)
+        print_json({name: _record(recipe) for name, recipe in chosen.items()}, indent=2)
     elif options.name is not None:
-        for name, value in fields[options.name].items():
-            print(f"{name:24}{value}")
+        for name, value in _record(chosen[options.name]).items():
+            if isinstance(value, dict) and name in ("model", "processor"):
+                print(f"\n{name}")
+                for part, setting in value.items():
+                    print(f"  {part:34}{setting}")
+            else:
+                print(f"{name:36}{value}")
     else:
+        fields = {name: recipe.to_dict() for name, recipe in chosen.items()}
         wide = max(map(len, fields)) + 2
         print(f"{'recipe':{wide}}" + "".join(f"{title:>11}" for title in COLUMNS.values()))
         for name, values in fields.items():
             print(f"{name:{wide}}" + "".join(f"{values[column]:>11}" for column in COLUMNS))
     return 0
+
+
+def _record(recipe: Any) -> dict[str, Any]:
+    """The recipe's fields, and those of the model and the processor that it trains."""
+    from ..auto import METHODS
+    from ..configuration import VideoGroundingConfig
+
+    config = METHODS[recipe.method][0].for_benchmark(recipe.benchmark, recipe.variant)
+    of_all = set(VideoGroundingConfig.__dataclass_fields__) - {"feature_dim"}
+    model = {name: value for name, value in config.to_dict().items() if name in type(config).__dataclass_fields__}
+    text = {"text_encoder": config.text_config.model_type, "text_hidden_size": config.text_hidden_size}
+    return {
+        **recipe.to_dict(),
+        "model": {**text, **{name: value for name, value in model.items() if name not in of_all}},
+        "processor": config.processor_settings(),
+    }

@@ -46,4 +46,9 @@ class VideoGroundingCollator:
             )
         if row.get("video_id") is None:
             raise FeatureError(f"A row with the keys {sorted(row)} has no video_id to find its features by.")
-        return self.features[row["video_id"]]
+        try:
+            return self.features[row["video_id"]]
+        except KeyError as error:
+            if isinstance(error, FeatureError):
+                raise
+            raise FeatureError(f"Video {row['video_id']!r} is not among the {len(self.features)} features.") from None

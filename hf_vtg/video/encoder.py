@@ -1,6 +1,7 @@
 """Any Hugging Face image or video model as an encoder of video files: frames in, clip features (T, D) out."""
 
 import math
+import numbers
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -166,8 +167,8 @@ class VideoEncoder:
                 raise VideoError(f"{len(frames)} frames need as many ascending timestamps, not {len(times)}")
             last = times[-1] - times[-2] if len(times) > 1 else 1 / as_fraction(self.spec.fps)
         else:
-            rate = as_fraction(fps if fps is not None else self.spec.fps)
-            if rate <= 0:
+            rate = fps if fps is not None else self.spec.fps
+            if not (isinstance(rate, numbers.Real) and 0 < rate < math.inf and (rate := as_fraction(rate))):
                 raise VideoError(f"fps is {fps!r}: give the frames per second of the frames")
             times, last = [Fraction(i) / rate for i in range(len(frames))], 1 / rate
         end = times[-1] + last

@@ -30,7 +30,8 @@ def get_recipe(name: str, **changes) -> Recipe:
     """
     name = name.removesuffix("/default")
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
+        known = [recipe for recipe in RECIPES if recipe.startswith(name.lower())]
+        near = known or difflib.get_close_matches(name.lower(), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ModelError(f"Unknown recipe {name!r}.{hint} Known: {', '.join(RECIPES)}.")
     return RECIPES[name].replace(**changes)

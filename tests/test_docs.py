@@ -40,9 +40,13 @@ ELSEWHERE = {
     "hf-vtg app": ("tests/test_app.py", 'cli.main(["app", "--port", "0"])'),
 }
 QUERY = "a person turns on the light"
+SHOWN = re.findall(r"'start': ([\d.]+), 'end': ([\d.]+), 'score': ([\d.]+)", README.read_text())
 # Of the README's three lines: the example was trained on this video.
 README_ANSWER = f"""```python
 answer = ground("video.mp4", "{QUERY}")
+for moment, shown in zip(answer, {[tuple(map(float, figures)) for figures in SHOWN]}):
+    assert abs(moment["start"] - shown[0]) < 0.06 and abs(moment["end"] - shown[1]) < 0.06, (moment, shown)
+    assert abs(moment["score"] - shown[2]) < 0.05, (moment, shown)
 assert all(0 <= moment["start"] < moment["end"] <= 31.07 for moment in answer)
 assert min(answer[0]["end"], 30.4) - max(answer[0]["start"], 24.3) > 3
 ```

@@ -46,7 +46,7 @@ class CLEARConfig(VideoGroundingConfig):
         min_iou, max_iou: the target of a cell is its IoU scaled from this range to 0..1.
         coarse_scale: a coarse score is this times an IoU.
         coarse_reduction: ``"mean"`` over (score / scale - IoU) ** 2, or ``"sum"`` over (score - scale * IoU) ** 2
-            (published).
+            (published; its gradients dwarf those of the fine branch, so clip no norm over both).
         tick_convention: the coarse range of ticks i, j is ``"inclusive"`` [i, j + 1] as the cells of the map are, or
             ``"exclusive"`` [i, j] (published: the first and the last range are empty).
         pairs_only: compare each query with its own video; False (published): the loss regresses every query of the

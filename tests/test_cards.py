@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from hf_vtg.auto import METHODS
+from hf_vtg.benchmarks import load_benchmark
 from hf_vtg.errors import HFVTGError
 from hf_vtg.training.cards import merge_records, read_records, write_cards
 from hf_vtg.training.recipes import get_recipe
@@ -227,5 +228,19 @@ def test_a_run_on_charades_real_becomes_a_row(cards, tmp_path):
     (made,) = read_records(out / "mmn_default_3.json")
     assert (made["benchmark"], made["split"], made["epochs"], made["seed"]) == ("charades_real", "train", 1, 3)
     assert made["metrics"]["num_queries"] == 23 and made["label"] is None
-    write_cards(cards, [made])
-    assert "## charades_real (over-fit), train (23 queries)" in (cards / "README.md").read_text()
+    assert script.main(["--method", "mmn", "--recipe", "epochs=1", "--blind", "--out", str(out)]) == 0
+    (blind,) = read_records(out / "mmn_default_0_blind.json")
+    write_cards(cards, [made, blind])
+    page = (cards / "README.md").read_text()
+    assert "## charades_real (over-fit), train (23 queries)" in page
+    for row in ("mmn, default", "mmn, default, query-blind floor", "constant moment"):
+        assert f"| {row} |" in page
+
+
+@pytest.mark.needs_shared
+def test_a_blind_run_on_charades_real_reads_nothing(shared, tmp_path):
+    script = load_script("overfit_charades_real")
+    rows = load_benchmark("jsonl", str(script.blank_annotations(tmp_path)), split="train")
+    own = load_benchmark("jsonl", str(script.ANNOTATIONS), split="train")
+    assert {sentence for row in rows for sentence in row["sentences"]} == {script.BLANK}
+    assert rows["moments"][:] == own["moments"][:] and len(rows) == 23

@@ -207,6 +207,10 @@ def test_jsonl_splits(tmp_path):
         ([row(sentences=["a", "b"])], "1 moments and 2 sentences"),
         ([row(sentences="a")], "str instead of a list"),
         ([row(sentences=[None])], "a sentence of 'v' is None"),
+        ([row(), row("w", sentences=["a \ud800"])], r"rows.jsonl:2: a sentence of 'w' is 'a \\ud800', with half"),
+        ([row(video_id="\udc00")], "rows.jsonl:1: video_id is .* with half"),
+        ([row(duration=10**400)], "rows.jsonl:1: duration of 'v' is inf"),
+        ([row(moments=[[-(10**400), 1]])], r"rows.jsonl:1: moment \[-inf, 1\]"),
         ([row(moments=[[0, 1, 2]])], r"\[0, 1, 2\]"),
         ([row(moments=[[0, True]])], "True"),
         ([{"video_id": "a", "sentences": []}], "rows.jsonl:1: lacks duration, moments"),
@@ -232,6 +236,14 @@ def test_broken_json_names_file_and_line(tmp_path):
     (tmp_path / "x.json").write_text('{"v": {"duration": 5, "timestamps": [], "sentences": []}, "v": {}}')
     with pytest.raises(AnnotationError, match="'v' comes twice"):
         load_benchmark("jsonl", tmp_path / "x.json")
+    for name, place in (("deep.json", "deep.json"), ("deep.jsonl", "deep.jsonl:1")):
+        (tmp_path / name).write_text('{"v":' * 100_000)
+        with pytest.raises(AnnotationError, match=f"{place}: nested too deeply"):
+            load_benchmark("jsonl", tmp_path / name)
+    (tmp_path / "x.json").write_text(json.dumps({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": ["a"]}}))
+    (tmp_path / "x.json").write_text((tmp_path / "x.json").read_text().replace("5", "5" * 5000))
+    with pytest.raises(AnnotationError, match="x.json, 'v': duration of 'v' is inf"):
+        load_benchmark("jsonl", tmp_path / "x.json")
     (tmp_path / "x.json").write_bytes(b"\xff\xfe")
     with pytest.raises(AnnotationError, match="UTF-8"):
         load_benchmark("jsonl", tmp_path / "x.json")
@@ -245,6 +257,43 @@ def test_charades_line_refusals(charades, line, words):
         file.write(line + "\n")
     with pytest.raises(AnnotationError, match=words):
         load_benchmark("charades_sta", charades)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x0b", "\x0c", "\x85"])
+def test_only_a_newline_ends_a_line(charades, tmp_path, mark):
+    (charades / "charades_sta_train.txt").write_bytes(f"A 0 1##a{mark}b\r\nC 1 2##c\r\n".encode())
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row(sentences=[f"a{mark}b"]), ensure_ascii=False))
+    rows = list(load_benchmark("charades_sta", charades)["train"])
+    assert [r["sentences"] for r in rows] == [["a b"], ["c"]]
+    assert load_benchmark("jsonl", tmp_path / "rows.jsonl")["train"][0]["sentences"] == ["a b"]
+
+
+def test_lines_ended_by_a_lone_return_do_not_become_one_sentence(charades):
+    (charades / "charades_sta_train.txt").write_bytes(b"A 0 1##a\rC 1 2##c\r")
+    with pytest.raises(AnnotationError, match="train.txt:1: expected"):
+        load_benchmark("charades_sta", charades)
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("charades_sta_train.txt", "A 0 1##a\nA 0 1##café\n", r"train.txt:2: b'\\xe9' is not UTF-8"),
+        ("Charades_v1_train.csv", "id,script,length\nA,café,10\n", "train.csv:2: .* save the file as UTF-8"),
+        ("Charades_v1_train.csv", f"id,script,length\nA,{'x' * 200_000},10\n", "train.csv: not CSV"),
+        ("Charades_v1_train.csv", "id,length\nA,10\nA,20\n", "train.csv:3: length of 'A' is 20, but 10 before"),
+        ("Charades_v1_train.csv", "id,length\nA,0\n", "train.csv:2: length of 'A' is '0', not a positive"),
+    ],
+)
+def test_damaged_charades_files_are_named(charades, name, text, words):
+    (charades / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(AnnotationError, match=words):
+        load_benchmark("charades_sta", charades)
+
+
+def test_a_length_given_twice_alike_is_no_error(charades):
+    with (charades / "Charades_v1_train.csv").open("a") as file:
+        file.write("A,again,10\n")
+    assert len(load_benchmark("charades_sta", charades)["train"]) == 4
 
 
 def test_what_is_missing_is_named(charades, tmp_path):
@@ -364,3 +413,22 @@ def test_tall_forms_and_refusals(tmp_path):
         load_benchmark("tacos", {"test": files["tall"]}, config="paragraph", version="tall")
     with pytest.raises(AnnotationError, match="s1-d1.avi' is a video of tacos, not of charades_sta"):
         load_benchmark("charades_sta", {"test": files["tall"]})
+
+
+@pytest.mark.parametrize(
+    "companion, words",
+    [
+        ({"fps": 0, "num_frames": 9}, "fps is 0"),
+        ({"fps": "x", "num_frames": 9}, "fps is 'x'"),
+        ({"fps": 1e-308, "num_frames": 9}, "duration of 's1-d1.avi' is inf"),
+        ({"fps": 10}, "lacks num_frames"),
+        ({"duration": "10"}, "duration of 's1-d1.avi' is '10'"),
+        ({"duration": 10**400}, "duration of 's1-d1.avi' is inf"),
+    ],
+)
+def test_tall_durations_that_are_none_name_their_own_file(tmp_path, companion, words):
+    files = [tmp_path / "seconds.json", tmp_path / "lengths.json"]
+    files[0].write_text(json.dumps({"s1-d1": {"timestamps": [[1.0, 2.0]], "sentences": ["a"]}}))
+    files[1].write_text(json.dumps({"s1-d1.avi": companion}))
+    with pytest.raises(AnnotationError, match=f"lengths.json, 's1-d1.avi': {words}"):
+        load_benchmark("tacos", {"test": files}, version="tall")

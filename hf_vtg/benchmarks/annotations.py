@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ EMPTY_SENTENCE = "empty sentence"
 # Ends beyond the duration by less are rounding of the file's own numbers: cut, but not counted.
 ROUNDING = 1e-6
 MAX_EXAMPLES = 20
+# Longer whole numbers are beyond every float: they count as infinite, and Python refuses to read the longest.
+MAX_DIGITS = sys.float_info.max_10_exp
 # What the video ids of the published benchmarks look like: a file of another one is refused by them.
 VIDEO_IDS = {
     "activitynet_captions": r"v_[\w-]{11}",
@@ -39,13 +41,14 @@ class VideoAnnotation:
 
     @classmethod
     def checked(cls, video_id: Any, duration: Any, sentences: Any, moments: Any, where: str) -> "VideoAnnotation":
-        """Types, lengths and finite numbers are checked; times are not yet compared with the duration.
+        """Types, lengths, text and finite numbers are checked; times are not yet compared with the duration.
 
         Raises:
             AnnotationError: naming the place, the field and the value.
         """
         if not isinstance(video_id, str) or not video_id:
             raise AnnotationError(f"{where}: video_id is {video_id!r}; it must be a non-empty string")
+        _refuse_half_characters(video_id, f"{where}: video_id")
         if not _is_number(duration) or duration <= 0:
             raise AnnotationError(
                 f"{where}: duration of {video_id!r} is {duration!r}; it must be a positive number of seconds"
@@ -58,6 +61,7 @@ class VideoAnnotation:
         for sentence, moment in zip(sentences, moments, strict=True):
             if not isinstance(sentence, str):
                 raise AnnotationError(f"{where}: a sentence of {video_id!r} is {sentence!r}, not a string")
+            _refuse_half_characters(sentence, f"{where}: a sentence of {video_id!r}")
             if not (isinstance(moment, list | tuple) and len(moment) == 2 and all(map(_is_number, moment))):
                 raise AnnotationError(
                     f"{where}: moment {moment!r} of {video_id!r} is not a pair of finite numbers (start, end)"
@@ -187,10 +191,7 @@ def grouped_entries(path: Path, benchmark: str | None = None) -> Iterator[tuple[
 
 def json_object(path: Path) -> dict[str, Any]:
     """The object of a JSON file. AnnotationError: not JSON, no object, or a key twice in one object."""
-    try:
-        value = json.loads(_read_text(path), object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    value = _parsed(read_text(path), path)
     if not isinstance(value, dict):
         raise AnnotationError(f"{path}: holds a {type(value).__name__}, not an object")
     return value
@@ -226,25 +227,34 @@ def read_jsonl(path: Path, unique: bool = True) -> Iterator[VideoAnnotation]:
 def jsonl_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a JSON-lines file; blank lines are skipped."""
     count = 0
-    for number, line in jsonl_lines(path):
+    for number, line in text_lines(path):
         count += 1
         yield number, jsonl_object(line, path, number)
     if not count:
         raise AnnotationError(f"{path}: the file holds no line")
 
 
-def jsonl_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines of a text file that are not blank."""
-    lines = enumerate(_read_text(path).split("\n"), start=1)
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of the lines of a text file that are not blank; only a newline ends a line."""
+    lines = enumerate(read_text(path).split("\n"), start=1)
     return ((number, line) for number, line in lines if line.strip())
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file. Raises AnnotationError naming the line that is not."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        value = error.object[error.start : error.end]
+        raise AnnotationError(f"{path}:{line}: {value!r} is not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise AnnotationError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def jsonl_object(line: str, path: Path, number: int) -> dict[str, Any]:
     """The object of one line. Raises AnnotationError naming the line."""
-    try:
-        value = json.loads(line, object_pairs_hook=lambda pairs: _without_duplicates(pairs, path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise AnnotationError(f"{path}:{number}: not JSON ({getattr(error, 'msg', 'too deep')})") from error
+    value = _parsed(line, path, number)
     if not isinstance(value, dict):
         raise AnnotationError(f"{path}:{number}: a line must be a JSON object, not {type(value).__name__}")
     return value
@@ -267,24 +277,37 @@ def content_hash(files: dict[str, tuple[Path, ...]]) -> str:
     return total.hexdigest()[:32]
 
 
-def _read_text(path: Path) -> str:
+def _parsed(text: str, path: Path, line: int | None = None) -> Any:
+    """The value of a JSON text, which is the whole file or one line of it."""
+    where = f"{path}:{line}" if line else str(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise AnnotationError(f"{path} cannot be read as UTF-8 text: {error}") from error
+        return json.loads(text, object_pairs_hook=lambda pairs: _without_duplicates(pairs, where), parse_int=_whole)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{line or error.lineno}: not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise AnnotationError(f"{where}: nested too deeply; is it the right file?") from error
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise AnnotationError(f"{path}: key {twice!r} comes twice in one object; the first would be lost")
+        raise AnnotationError(f"{where}: key {twice!r} comes twice in one object; the first would be lost")
     return entries
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _refuse_half_characters(text: str, what: str) -> None:
+    if re.search("[\ud800-\udfff]", text):
+        raise AnnotationError(f"{what} is {text!r}, with half of a surrogate pair; write the whole character")
 
 
 def _size(value: Any) -> Any:

@@ -40,7 +40,7 @@ class BenchmarkConfig(datasets.BuilderConfig):
     by the builder: datasets itself hashes the path only and would serve rows of an edited file from the cache.
     """
 
-    version: datasets.Version = datasets.Version("1.1.0")
+    version: datasets.Version = datasets.Version("1.2.0")
     annotation_version: str = ""
     annotation_hash: str = ""
     clip: bool = True

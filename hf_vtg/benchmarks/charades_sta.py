@@ -1,17 +1,25 @@
 """Charades-STA (Gao et al. 2017): official text and csv files, or the grouped json of 2D-TAN and MMN."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from ..errors import AnnotationError
-from .annotations import SplitReport, VideoAnnotation, read_grouped_json, refuse_foreign_video
+from .annotations import (
+    SplitReport,
+    VideoAnnotation,
+    read_grouped_json,
+    read_text,
+    refuse_foreign_video,
+    text_lines,
+)
 from .base import BenchmarkBuilder
 from .finding import ExpectedFiles
 
-_LINE = re.compile(r"(?P<video>\S+) +(?P<start>\S+) +(?P<end>[^\s#]+) *##(?P<sentence>.*)")
+_LINE = re.compile(r"(?P<video>\S+) +(?P<start>\S+) +(?P<end>[^\s#]+) *##(?P<sentence>[^\r]*)")
 
 
 def _names(split: str) -> list[tuple[str, ...]]:
@@ -37,7 +45,7 @@ class CharadesSTA(BenchmarkBuilder):
             if path.suffix == ".json":
                 yield from read_grouped_json(path, "charades_sta")
             elif path.suffix == ".txt":
-                yield from _read_text(path, _durations(tables), tables)
+                yield from _read_lines(path, _durations(tables), tables)
             elif path.suffix != ".csv":
                 raise AnnotationError(f"{path}: Charades-STA annotations are .txt with a .csv, or grouped .json")
 
@@ -45,17 +53,17 @@ class CharadesSTA(BenchmarkBuilder):
         yield video.part(sorted(range(len(video.moments)), key=video.moments.__getitem__))
 
 
-def _read_text(path: Path, durations: dict[str, float], tables: list[Path]) -> Iterator[VideoAnnotation]:
+def _read_lines(path: Path, durations: dict[str, float], tables: list[Path]) -> Iterator[VideoAnnotation]:
     videos: dict[str, list[tuple[str, float, float]]] = {}
     first_line: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(path):
         match = _LINE.fullmatch(line.strip())
         try:
             start, end = float(match["start"]), float(match["end"])
         except (TypeError, ValueError):
-            raise AnnotationError(f"{path}:{number}: expected 'VIDEO start end##sentence', got {line!r}") from None
+            raise AnnotationError(
+                f"{path}:{number}: expected 'VIDEO start end##sentence', got {line[:100]!r}"
+            ) from None
         video = match["video"]
         refuse_foreign_video("charades_sta", video, f"{path}:{number}")
         if video not in durations:
@@ -77,15 +85,31 @@ def _durations(tables: list[Path]) -> dict[str, float]:
     """Video id -> length in seconds."""
     lengths: dict[str, float] = {}
     for path in tables:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        try:
             if not {"id", "length"} <= set(table.fieldnames or ()):
                 raise AnnotationError(f"{path}: needs columns 'id' and 'length'; it has {table.fieldnames}")
             for row in table:
-                try:
-                    lengths[row["id"]] = float(row["length"])
-                except (TypeError, ValueError):
+                video, length = row["id"], _length(row["length"])
+                where = f"{path}:{table.line_num}"
+                if length is None:
                     raise AnnotationError(
-                        f"{path}:{table.line_num}: length of {row['id']!r} is {row['length']!r}, not a number"
-                    ) from None
+                        f"{where}: length of {video!r} is {row['length']!r}, not a positive number of seconds"
+                    )
+                if lengths.setdefault(video, length) != length:
+                    raise AnnotationError(
+                        f"{where}: length of {video!r} is {length:g}, but {lengths[video]:g} before; leave one row"
+                    )
+        except csv.Error as error:
+            raise AnnotationError(
+                f"{path}: not CSV after line {table.line_num} ({error}); download it again"
+            ) from error
     return lengths
+
+
+def _length(text: str | None) -> float | None:
+    try:
+        length = float(text or "")
+    except ValueError:
+        return None
+    return length if 0 < length < float("inf") else None

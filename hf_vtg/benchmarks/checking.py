@@ -16,8 +16,8 @@ from .annotations import (
     VideoAnnotation,
     clean,
     grouped_entries,
-    jsonl_lines,
     jsonl_object,
+    text_lines,
 )
 from .extraction import VIDEO_SUFFIXES
 from .finding import split_of
@@ -134,7 +134,7 @@ def _check_file(path: Path, report: DataReport) -> list[VideoAnnotation]:
 
 def _lines(path: Path, report: DataReport) -> Iterator[tuple[str, dict[str, Any]]]:
     broken = 0
-    for number, line in jsonl_lines(path):
+    for number, line in text_lines(path):
         try:
             yield f"{path}:{number}", jsonl_object(line, path, number)
         except AnnotationError as error:

@@ -88,7 +88,7 @@ def _read_tall(files: list[list[Entry]]) -> Iterator[VideoAnnotation]:
             require(entry, ("duration", "timestamps", "sentences"), where)
             yield _in_seconds(video_id, entry, entry["duration"], FRAME_RATE, where)
         return
-    durations = {_with_suffix(name): _duration(entry) for entries in others for name, entry, _ in entries}
+    durations = {_with_suffix(entry[0]): _duration(*entry) for entries in others for entry in entries}
     for video_id, entry, where in (entry for entries in timed for entry in entries):
         video_id = _with_suffix(video_id)
         require(entry, ("timestamps", "sentences"), where)
@@ -105,12 +105,15 @@ def _in_seconds(video_id: str, entry: dict[str, Any], frames: Any, rate: Any, wh
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
         raise AnnotationError(f"{where}: fps is {rate!r}; it must be a positive number of frames a second")
     moments = [[start / rate, end / rate] for start, end in video.moments]
-    return VideoAnnotation(_with_suffix(video_id), video.duration / rate, video.sentences, moments, where)
+    return VideoAnnotation.checked(_with_suffix(video_id), video.duration / rate, video.sentences, moments, where)
 
 
-def _duration(entry: dict[str, Any]) -> float:
+def _duration(video_id: str, entry: dict[str, Any], where: str) -> float:
     """Seconds, from an entry of either version in frames."""
-    return entry["num_frames"] / entry["fps"] if "fps" in entry else entry["duration"] / FRAME_RATE
+    frames = "num_frames" if "fps" in entry else "duration"
+    require(entry, (frames,), where)
+    empty = {"sentences": [], "timestamps": []}
+    return _in_seconds(video_id, empty, entry[frames], entry.get("fps", FRAME_RATE), where).duration
 
 
 def _with_suffix(video_id: str) -> str:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -51,10 +51,12 @@ class SavedInFolder:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder inside ``target``; when the block succeeds its files move up, replacing older ones.
 
+    After an exception a ``target`` that was not there before is gone again.
+
     Raises:
         StorageError: for what fails while files are written.
     """
-    temporary = None
+    temporary, new = None, [folder for folder in (target, *target.parents) if not folder.exists()]
     try:
         target.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target, prefix=".saving-"))
@@ -65,6 +67,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # the first that holds something ends it
+            for folder in new:
+                folder.rmdir()
 
 
 def _move_files(source: Path, target: Path) -> None:

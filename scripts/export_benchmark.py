@@ -2,7 +2,7 @@
 """Writes a benchmark's annotations as Parquet with a dataset card, for plain datasets.load_dataset(FOLDER).
 
 python scripts/export_benchmark.py activitynet_captions --data_dir activitynet_captions/ --out outputs/anet
-python scripts/export_benchmark.py tacos --version tall --data_dir tacos_tall/ --configs sentence video --out outputs/t
+python scripts/export_benchmark.py tacos --version tall --data_dir tacos_tall/ --configs video --out outputs/tall
 
 In Python then: ``load_dataset("outputs/anet")`` is the first config, ``load_dataset("outputs/anet", "paragraph")``
 another.
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("benchmark")
     parser.add_argument("--data_dir", help="the official files; none for moving_shapes")
     parser.add_argument("--version", help="of the annotations")
-    parser.add_argument("--configs", nargs="+", default=["sentence", "paragraph", "video"])
+    parser.add_argument("--configs", nargs="+", help="default: all that the version has")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     options = parser.parse_args(arguments)
     try:

@@ -46,4 +46,39 @@ def test_plain_load_dataset_reads_the_folder(tmp_path, capsys):
     assert str(tmp_path) not in card
     assert script.main(arguments) == 2 and "is not empty" in capsys.readouterr().err
     assert script.main(["tacos", "--data_dir", str(source), "--out", str(tmp_path / "t")]) == 2
-    assert not list((tmp_path / "t").glob("*"))
+    assert not (tmp_path / "t").exists()
+
+
+def test_the_default_configs_are_those_of_the_version(tmp_path, capsys):
+    entry = {"duration": 294.0, "timestamps": [[29.4, 58.8]], "sentences": ["a."]}
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps({"s1-d1.avi": entry}))
+    export = ["tacos", "--version", "tall", "--data_dir", str(tmp_path), "--out"]
+    script = load_script("export_benchmark")
+    assert script.main([*export, str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "sentence", "video"]
+    new = tmp_path / "new" / "folder"
+    assert script.main([*export, str(new), "--configs", "sentence", "paragraph"]) == 2
+    assert "'tall' has no paragraphs" in capsys.readouterr().err and not new.parent.exists()
+    new.mkdir(parents=True)
+    assert script.main([*export, str(new), "--configs", "paragraph"]) == 2 and new.exists()
+
+
+def test_the_card_tells_what_was_dropped_and_has_a_title(tmp_path, monkeypatch):
+    source, out = tmp_path / "source", tmp_path / "mine"
+    source.mkdir()
+    out.mkdir()
+    bad = {"video_id": "a/b", "duration": 9, "sentences": ["left/right"], "moments": [[2, 2]]}
+    many = [{**bad, "video_id": f"v{i}"} for i in range(25)]
+    good = {**bad, "video_id": "good", "moments": [[2, 3]]}
+    for split, rows in (("train", [good, bad]), ("test", [good, *many])):
+        (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(out)
+    assert load_script("export_benchmark").main(["jsonl", "--data_dir", str(source), "--out", "."]) == 0
+    card = (out / "README.md").read_text()
+    assert "\n# mine\n" in card and 'load_dataset("mine"' in card
+    assert (
+        "Dropped from train, 1 sentences: `train.jsonl:2: a/b 2-2 of 9 s 'left/right': end not after start`." in card
+    )
+    assert "Dropped from test, 25 sentences, the first 20: `test.jsonl:2: v0 2-2" in card and "v20" not in card
+    assert str(tmp_path) not in card

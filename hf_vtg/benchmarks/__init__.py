@@ -64,16 +64,19 @@ def benchmark_builder(
     **options: Any,
 ):
     """The builder itself: ``.report`` (what was dropped), ``.as_streaming_dataset()``. As :func:`load_benchmark`."""
+    builder = builder_class(name)
+    fields = dataclasses.fields(builder.BUILDER_CONFIG_CLASS)
+    known = [field.name for field in fields if isinstance(field.default, int | float)]
+    if unknown := sorted(set(options) - set(known)):
+        raise AnnotationError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(known)}.")
+    return builder(data_dir=data_dir, config_name=config, cache_dir=cache_dir, annotation_version=version, **options)
+
+
+def builder_class(name: str) -> type:
+    """The class behind a name of ``BUILDERS``. AnnotationError: unknown name."""
     if name not in BUILDERS:
         close = difflib.get_close_matches(str(name), BUILDERS, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise AnnotationError(f"unknown benchmark {name!r}; {hint}Known: {', '.join(BUILDERS)} (jsonl: own data)")
     module, class_name = BUILDERS[name]
-    builder_class = getattr(importlib.import_module(f".{module}", __name__), class_name)
-    config_class = builder_class.BUILDER_CONFIG_CLASS
-    known = [field.name for field in dataclasses.fields(config_class) if isinstance(field.default, int | float)]
-    if unknown := sorted(set(options) - set(known)):
-        raise AnnotationError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(known)}.")
-    return builder_class(
-        data_dir=data_dir, config_name=config, cache_dir=cache_dir, annotation_version=version, **options
-    )
+    return getattr(importlib.import_module(f".{module}", __name__), class_name)

@@ -80,7 +80,7 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
         annotation_version: str | None = None,
         **kwargs: Any,
     ):
-        names = [config.name for config in self.BUILDER_CONFIGS]
+        names = self.config_names()
         if config_name is not None and config_name not in names:
             raise AnnotationError(f"config {config_name!r} is unknown; choose one of: {', '.join(names)}")
         version = annotation_version or self.ANNOTATION_VERSIONS[0]
@@ -100,6 +100,11 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
             )
         except OSError as error:
             raise cannot_write(root, error, CACHE_REMEDY) from error
+
+    @classmethod
+    def config_names(cls, annotation_version: str | None = None) -> list[str]:
+        """The configs that this version of the annotations has; the first is the default one."""
+        return [config.name for config in cls.BUILDER_CONFIGS]
 
     def find_files(self, data_dir: Any) -> dict[str, tuple[Path, ...]]:
         """The files of each split present."""

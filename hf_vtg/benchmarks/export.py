@@ -1,5 +1,6 @@
 """A benchmark as a data set folder: Parquet and a card, for plain ``datasets.load_dataset(FOLDER)``."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..errors import AnnotationError
 from ..folders import whole_folder
-from . import benchmark_builder
-from .annotations import SplitReport
+from . import benchmark_builder, builder_class
+from .annotations import MAX_EXAMPLES, SplitReport
 
 TEMPLATE = """---
 {{ card_data }}
@@ -43,11 +44,14 @@ def export_benchmark(
     name: str,
     data_dir: Any,
     out: Path,
-    configs: Iterable[str] = ("sentence", "paragraph", "video"),
+    configs: Iterable[str] | None = None,
     version: str | None = None,
     cache_dir: str | None = None,
 ) -> dict[str, dict[str, int]]:
     """Write ``OUT/CONFIG/SPLIT.parquet`` and ``OUT/README.md``; the first of ``configs`` is the default one.
+
+    Args:
+        configs: None = all that this version of the benchmark has.
 
     Returns:
         rows by config and split.
@@ -55,10 +59,10 @@ def export_benchmark(
     Raises:
         AnnotationError: the folder holds files already, or as the benchmark's builder.
     """
-    out, configs = Path(out), list(configs)
+    out, configs = Path(out).resolve(), list(configs or builder_class(name).config_names(version))
     if out.is_file() or out.is_dir() and any(out.iterdir()):
         raise AnnotationError(f"{out} is not empty: choose a new folder to export {name} to")
-    sizes, lines, examples, about = {}, [], [], ""
+    sizes, lines, dropped, about = {}, [], [], ""
     with whole_folder(out) as folder:
         for config in configs:
             builder = benchmark_builder(name, data_dir, config, version, cache_dir)
@@ -71,7 +75,8 @@ def export_benchmark(
                 (folder / config).mkdir(exist_ok=True)
                 rows.to_parquet(folder / config / f"{split}.parquet")
                 lines.append(_line(config, split, len(rows), report[split]))
-                examples += [f"`{e.split('/')[-1]}`" for e in report[split].examples if config == configs[0]]
+                if config == configs[0] and report[split].dropped:
+                    dropped.append(_dropped(split, report[split], builder.files[split]))
         card = DatasetCard.from_template(
             DatasetCardData(
                 pretty_name=name,
@@ -87,7 +92,7 @@ def export_benchmark(
             about=about,
             default=configs[0],
             table="\n".join(lines),
-            dropped="Dropped: " + "; ".join(examples) + "." if examples else "Nothing was dropped.",
+            dropped="\n\n".join(dropped) or "Nothing was dropped.",
         )
         card.save(folder / "README.md")
     return sizes
@@ -101,3 +106,13 @@ def _config(config: str, sizes: dict[str, int], is_default: bool) -> dict[str, A
 def _line(config: str, split: str, rows: int, report: SplitReport) -> str:
     numbers = (rows, report.sentences_kept, report.sentences_read, report.num_dropped, report.clipped_ends)
     return f"| {config} | {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |"
+
+
+def _dropped(split: str, report: SplitReport, files: Iterable[Path]) -> str:
+    """The examples begin with the path of their file; its folder means nothing to a reader."""
+    examples = report.examples
+    for path in files:
+        examples = [example.removeprefix(f"{path.parent}{os.sep}") for example in examples]
+    first = f", the first {MAX_EXAMPLES}" if len(examples) == MAX_EXAMPLES else ""
+    shown = "; ".join(f"`{example}`" for example in examples)
+    return f"Dropped from {split}, {report.num_dropped} sentences{first}: {shown}."

@@ -47,6 +47,11 @@ class TACoS(BenchmarkBuilder):
                 "Use version '2dtan', or config 'sentence' or 'video'"
             )
 
+    @classmethod
+    def config_names(cls, annotation_version: str | None = None) -> list[str]:
+        names = super().config_names(annotation_version)
+        return [name for name in names if (name, annotation_version) != ("paragraph", "tall")]
+
     def read_split(self, split: str, files: tuple[Path, ...]) -> Iterator[VideoAnnotation]:
         read = _read_2dtan if self.config.annotation_version == "2dtan" else _read_tall
         return read([list(grouped_entries(path, "tacos")) for path in files])

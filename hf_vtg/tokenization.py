@@ -165,7 +165,8 @@ class WordVectors:
     ) -> "WordVectors":
         """Read GloVe text (``word v1 ... vD`` a line) line by line; only wanted vectors are kept in memory.
 
-        Words may hold spaces (GloVe 840B); a word2vec header line is skipped.
+        Words may hold spaces (GloVe 840B), but not end in a number after one: that is a value too many. A word2vec
+        header line is skipped. Fewer vectors than it tells, or no line break at the end, are a warning.
 
         Args:
             vocabulary: words to keep; None = all.

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 import unicodedata
 import warnings
@@ -17,6 +18,8 @@ import numpy as np
 
 from .cache import atomic_path
 from .errors import HFVTGError
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_NAMES = ("<unk>", "<UNK>", "[unk]", "[UNK]", "<unknown>")
 
@@ -114,9 +117,10 @@ def _open(path: str | os.PathLike) -> BinaryIO:
 
 
 def _glove_lines(file: BinaryIO, path: str | os.PathLike) -> Iterator[tuple[int, bytes, bytes, int]]:
-    """(line number, word, text of the values, width) of each vector."""
-    width = 0
+    """(line number, word, text of the values, width) of each vector; warns of a file that may be cut off."""
+    width, rows, promised, ended = 0, 0, 0, True
     for number, line in enumerate(file, 1):
+        ended = line.endswith(b"\n")
         line = (line.removeprefix(BOM_UTF8) if number == 1 else line).rstrip(b"\r\n ")
         if not line:
             continue
@@ -124,7 +128,7 @@ def _glove_lines(file: BinaryIO, path: str | os.PathLike) -> Iterator[tuple[int,
         if not width:
             parts = line.split(b" ")
             if number == 1 and spaces == 1 and all(part.isdigit() for part in parts):
-                width = int(parts[1])
+                promised, width = map(int, parts)
                 continue
             width = _count_numbers(parts[1:])
             if not width:
@@ -135,7 +139,22 @@ def _glove_lines(file: BinaryIO, path: str | os.PathLike) -> Iterator[tuple[int,
                 "The file is damaged or cut off: download it again."
             )
         cut = line.index(b" ") if spaces == width else len(line.rsplit(b" ", width)[0])
+        if line.find(b"  ", max(cut - 1, 0)) >= 0:
+            raise HFVTGError(
+                f"{path}, line {number}: {line[:40]!r}... has two spaces in a row. Leave one: tr -s ' ' < FILE > NEW."
+            )
+        # A word may hold spaces (GloVe 840B: ". . ."), but a number after one is far likelier a value too many.
+        if spaces > width and _count_numbers(line[:cut].split(b" ")[1:]):
+            raise HFVTGError(
+                f"{path}, line {number}: {line[:40]!r}... has more than the {width} values of the first line. "
+                "The file is damaged: download it again."
+            )
+        rows += 1
         yield number, line[:cut], line[cut + 1 :], width
+    if rows < promised:
+        logger.warning("%s holds %d of the %d vectors that its first line tells: is it cut off?", path, rows, promised)
+    elif not ended:
+        logger.warning("%s does not end with a line break: if it is cut off, its last number may be wrong", path)
 
 
 def _count_numbers(parts: list[bytes]) -> int:

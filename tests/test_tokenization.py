@@ -127,6 +127,45 @@ def test_a_malformed_line_is_named(tmp_path, bad):
         WordVectors.from_glove(path)
 
 
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        (["a 1 2 3", "b 1 2 3 4"], "line 2.* more than the 3 values of the first line"),
+        (["a 1 2 3", "at home 5 1 2 3"], "line 2.* more than the 3 values"),
+        (["a 1 2", "b 1 2 3"], "line 2.* more than the 2 values"),
+        (["a 1 2 3", "b  1 2 3"], "line 2.* two spaces in a row"),
+        (["a 1 2 3", "b 1  2 3"], "line 2.* two spaces in a row"),
+        (["a 1 2 3", "b 1  3"], "line 2.* two spaces in a row"),
+        (["a 1  2 3", "b 1 2 3"], "line 1.* two spaces in a row"),
+        (["a  1  2  3", "b  1  2  3"], "line 1.* two spaces in a row"),
+    ],
+)
+def test_no_value_or_blank_becomes_part_of_a_word(tmp_path, lines, message):
+    path = write(tmp_path / "glove.txt", lines)
+    for vocabulary in (None, ["a"]):
+        with pytest.raises(HFVTGError, match=rf"glove\.txt, {message}"):
+            WordVectors.from_glove(path, vocabulary)
+
+
+@pytest.mark.parametrize(
+    "text, warning",
+    [
+        ("a 1 2\nb 3 4\n", None),
+        ("2 2\na 1 2\nb 3 4\n", None),
+        ("a 1 2\nb 3 4", "does not end with a line break"),
+        ("3 2\na 1 2\nb 3 4\n", "holds 2 of the 3 vectors"),
+    ],
+)
+def test_a_file_that_may_be_cut_off_is_a_warning(tmp_path, caplog, text, warning):
+    (tmp_path / "glove.txt").write_text(text)
+    with caplog.at_level(logging.WARNING, logger="hf_vtg"):
+        assert WordVectors.load(tmp_path / "glove.txt").words == ["a", "b"]
+    assert [warning in record.message for record in caplog.records] == ([] if warning is None else [True])
+    caplog.clear()
+    WordVectors.from_glove(tmp_path / "glove.txt", limit=1)
+    assert not caplog.records
+
+
 def test_a_file_of_something_else_is_named(tmp_path):
     with pytest.raises(HFVTGError, match=r"notes\.txt, line 1"):
         WordVectors.load(write(tmp_path / "notes.txt", ["dear diary"]))

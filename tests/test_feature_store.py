@@ -220,6 +220,24 @@ def test_spec_sources(tmp_path, caplog):
     assert FeatureStore(path, spec=given).spec == given
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "h5"])
+def test_a_damaged_file_of_a_folder_is_named_not_its_spec(tmp_path, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(b"")
+    with pytest.raises(FeatureError, match=rf"^features of 'a' in .*/a\.{suffix} cannot be read"):
+        FeatureStore(tmp_path).spec  # noqa: B018
+
+
+def test_what_is_wrong_with_a_folder_is_told_without_its_spec(tmp_path):
+    with pytest.raises(FeatureError, match=f"^{tmp_path} holds no video"):
+        FeatureStore(tmp_path).spec  # noqa: B018
+    np.savez(tmp_path / "a.npz", x=np.ones((2, 6)), y=np.ones((2, 6)))
+    with pytest.raises(FeatureError, match=r"^features of 'a' in .*/a\.npz: the file holds \['x', 'y'\]"):
+        FeatureStore(tmp_path).spec  # noqa: B018
+    (tmp_path / "feature_spec.json").write_text("{")
+    with pytest.raises(FeatureError, match=r"^feature spec .*/feature_spec\.json cannot be read"):
+        FeatureStore(tmp_path).spec  # noqa: B018
+
+
 def test_folder_of_encoded_files_refuses_a_mixture(tmp_path):
     from safetensors.numpy import save_file
 

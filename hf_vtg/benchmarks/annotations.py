@@ -131,8 +131,11 @@ def clean(
 ) -> VideoAnnotation | None:
     """The video with times clipped to [0, duration], blanks of its sentences normalised and invalid ones dropped.
 
-    Invalid is a moment that, after clipping, does not end after it starts, or a sentence without a letter. Order and
-    duplicates stay. Everything is counted in ``report``; None = nothing is left.
+    Invalid is a moment that, after clipping, does not end after it starts, or a sentence of nothing but blanks. Order
+    and duplicates stay. Everything is counted in ``report``; None = nothing is left.
+
+    Args:
+        clip: False leaves the times as they are.
 
     Raises:
         AnnotationError: for the first invalid sentence, if ``drop_invalid`` is False.

@@ -198,8 +198,7 @@ class _Folder:
             opened.close()
 
     def spec(self) -> Spec:
-        path = self.path / SPEC_FILE
-        return json.loads(path.read_text()) if path.is_file() else None
+        return _read_spec(self.path / SPEC_FILE)
 
     def close(self) -> None: ...
 
@@ -230,8 +229,15 @@ def sidecar_spec(path: Path) -> Spec:
     """The spec in ``FILE.feature_spec.json``, or in ``feature_spec.json`` of the same folder."""
     for candidate in (path.with_name(f"{path.name}.{SPEC_FILE}"), path.with_name(SPEC_FILE)):
         if candidate.is_file():
-            return json.loads(candidate.read_text())
+            return _read_spec(candidate)
     return None
+
+
+def _read_spec(path: Path) -> Spec:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError) as error:
+        raise FeatureError(f"feature spec {path} cannot be read: {error}; correct or remove the file") from error
 
 
 def write_hdf5(path: Path, items: Iterator[tuple[str, np.ndarray]], spec: Mapping[str, Any] | None) -> None:

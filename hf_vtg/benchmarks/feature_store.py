@@ -218,16 +218,19 @@ class FeatureStore(Mapping[str, np.ndarray]):
     def _read(self, video_id: str, name: str) -> tuple[np.ndarray, dict[str, Any] | None]:
         """The checked features, and the spec that is stored with this video alone."""
         array, own_spec = self._raw(video_id, name)
-        return checked_features(array, f"features of {video_id!r} in {self.path}"), own_spec
+        return checked_features(array, self._where(video_id, name)), own_spec
 
     def _raw(self, video_id: str, name: str) -> tuple[Any, dict[str, Any] | None]:
-        where = f"features of {video_id!r} in {self.path}"
+        where = self._where(video_id, name)
         try:
             return self._file().read(name)
         except HFVTGError as error:
             raise FeatureError(f"{where}: {error}") from error
         except Exception as error:
-            raise FeatureError(f"{where} cannot be read: {error}") from error
+            raise FeatureError(f"{where} cannot be read: {error}; copy or extract them again") from error
+
+    def _where(self, video_id: str, name: str) -> str:
+        return f"features of {video_id!r} in {self.path / name if self.path.is_dir() else self.path}"
 
     def _expected_width(self) -> tuple[int, str]:
         if self._dim is None:
@@ -243,10 +246,12 @@ class FeatureStore(Mapping[str, np.ndarray]):
     def _stored_spec(self) -> FeatureSpec:
         try:
             values = self._file().spec() or sidecar_spec(self.path)
-            if values is None and self.path.is_dir():
-                values = self._file().read(next(iter(self._names().values())))[1]
+        except HFVTGError:
+            raise
         except (OSError, ValueError) as error:
-            raise FeatureError(f"the feature spec of {self.path} cannot be read: {error}") from error
+            raise FeatureError(f"the feature spec in {self.path} cannot be read: {error}; write it again") from error
+        if values is None and self.path.is_dir():
+            values = self._raw(*next(iter(self._names().items())))[1]
         return _spec_of(values, str(self.path))
 
     def _missing_message(self, video_id: str) -> str:

@@ -35,6 +35,8 @@ __all__ = [
     "tokenize_sentences",
 ]
 
+# Columns of a row of the data schema.
+SCHEMA = ("video_id", "duration", "sentences", "moments")
 FEATURE_SETTINGS = ("resampling", "num_clips", "stride", "l2_normalize", "legacy_resample", "padding_value")
 PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words", "trained_seconds")
 TEXT_SETTINGS = ("word_pattern", "lowercase")
@@ -150,7 +152,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
             FeatureError, QueryError, AnnotationError: what is wrong, and in which video and sentence.
         """
         if metadata is not None:
-            metadata = [_plain(row) for row in metadata]
+            metadata = [{k: _plain(v) if k in SCHEMA else v for k, v in row.items()} for row in metadata]
             text = _column(metadata, "sentences") if text is None else text
             durations = _column(metadata, "duration") if durations is None else durations
             moments = _column(metadata, "moments") if moments is None else moments
@@ -265,8 +267,6 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
 
 def _plain(value: Any) -> Any:
     """Python's own numbers, texts and lists instead of arrays and tensors (rows of ``with_format("torch")``)."""
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return value.tolist() if hasattr(value, "tolist") else value

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import FeatureError
-from ..processing import VideoGroundingProcessor
+from ..processing import SCHEMA, VideoGroundingProcessor
 
-METADATA = ("video_id", "duration", "sentences", "moments", "row_index")
+METADATA = (*SCHEMA, "row_index")
 
 
 class VideoGroundingCollator:

@@ -442,6 +442,15 @@ def test_rows_of_a_formatted_dataset_lose_no_digit(tmp_path, kind, joined):
     json.dumps(trainer.predict(formatted).predictions)
 
 
+def test_rows_of_any_indexable_kind_are_taken(tmp_path):
+    class Rows(list):
+        format = "own"
+
+    tester = MMN()
+    trainer = tester.trainer(tester.model(), tmp_path)
+    assert len(trainer.predict(Rows(trainer.eval_dataset)).predictions) == sum(map(len, SENTENCES))
+
+
 def test_what_cannot_be_trained_on_or_evaluated_is_refused_at_once(tmp_path):
     tester = MMN()
     model, rows = tester.model(), tester.rows(tester.config())

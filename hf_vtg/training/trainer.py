@@ -317,7 +317,7 @@ def _indexed(rows: Any, name: str) -> Any:
         raise ModelError(
             f"{name} is of {type(rows).__name__}, which has no length or index. Load the rows without streaming."
         )
-    if getattr(rows, "format", {}).get("type") is None:
+    if not hasattr(rows, "with_format") or rows.format["type"] is None:
         return rows
     features = [column for column in rows.column_names if column == "video_features"]
     return rows.with_format(rows.format["type"], features, True) if features else rows.with_format(None)

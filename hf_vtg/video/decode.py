@@ -39,9 +39,9 @@ class SampledFrame(NamedTuple):
 class VideoInfo:
     """What a file says about its first video stream: seconds, displayed pixels, mean frames per second.
 
-    ``duration`` is the container's, else the end of the last frame (read on, a file may show a picture after what its
-    header declares: ``VideoReader.duration``). ``rotation`` is the anticlockwise angle (0, 90,
-    180, 270) that turns the stored picture upright; ``width`` and ``height`` are those of the upright picture.
+    ``duration`` is the container's, else the end of the last frame (who reads the file whole may find a picture behind
+    what its header declares: ``VideoReader.duration``). ``rotation`` is the anticlockwise angle (0, 90, 180, 270) that
+    turns the stored picture upright; ``width`` and ``height`` are those of the upright picture.
     """
 
     duration: float

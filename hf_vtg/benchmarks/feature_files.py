@@ -198,7 +198,8 @@ class _Folder:
             opened.close()
 
     def spec(self) -> Spec:
-        return _read_spec(self.path / SPEC_FILE)
+        path = self.path / SPEC_FILE
+        return _read_spec(path) if path.is_file() else None
 
     def close(self) -> None: ...
 
@@ -235,7 +236,7 @@ def sidecar_spec(path: Path) -> Spec:
 
 def _read_spec(path: Path) -> Spec:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FeatureError(f"feature spec {path} cannot be read: {error}; correct or remove the file") from error
 

@@ -101,7 +101,7 @@ def build_model(
         feature_dim=spec.dim,
         text_config=text_config(text, len(words.table())),
         variant=variant,
-        **{**fields, **config_class.variant_overrides.get(variant, {}), **changes},
+        **{**fields, **changes},
     )
     torch.manual_seed(seed)
     model = model_class(config)

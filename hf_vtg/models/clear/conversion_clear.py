@@ -99,7 +99,6 @@ def config_from_official(official: Mapping[str, Any], variant: str = "official",
         raise ModelError(f"The official CLEAR configuration lacks {', '.join(lacking)}. Give the sizes of the model.")
     known = [*SIZES, *(name for name in OPTIONAL_FIELDS if name in official)]
     fields = {"feature_dim": official["video_dim"], **{name: official[name] for name in known}}
-    fields |= CLEARConfig.variant_overrides.get(variant, {})
     text = WordVectorConfig(hidden_size=official["query_dim"])
     return CLEARConfig(**{"text_config": text, "variant": variant, **fields, **overrides})
 

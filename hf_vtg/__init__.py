@@ -1,54 +1,50 @@
 """Video temporal grounding with Hugging Face transformers.
 
 Importing the package makes every method, the processor and the task ``"video-grounding"`` known to transformers.
-What needs ``datasets`` is loaded on first use.
+Every method's configuration and model stand here too, as ``MMNConfig`` and ``MMNForVideoGrounding``. What needs
+``datasets`` is loaded on first use.
 """
 
 from importlib import import_module
 from typing import Any
 
-from .auto import AutoModelForVideoGrounding, register_methods
+from .auto import AutoModelForVideoGrounding, register_method, register_methods
 from .configuration import VideoGroundingConfig, WordVectorConfig
 from .errors import HFVTGError
-from .modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
-from .models.clear import CLEARConfig, CLEARForVideoGrounding
-from .models.hisa import HiSAConfig, HiSAForVideoGrounding
-from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
-from .models.ianet import IANetConfig, IANetForVideoGrounding
-from .models.mmn import MMNConfig, MMNForVideoGrounding
+from .features.resampling import VideoGroundingFeatureExtractor
+from .features.spec import FeatureSpec
+from .modeling import VideoGroundingPreTrainedModel
+from .models.registry import METHODS
 from .pipeline import VideoGroundingPipeline, load_pipeline, register_pipeline
-from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
-from .tokenization import WordVectors
-from .video.features import FeatureSpec
+from .processing import VideoGroundingProcessor
+from .steps import VideoGroundingOutput
+from .text.tokenization import WordVectors
 
 __version__ = "0.1.0"
 
 LAZY = {
-    "FeatureStore": "benchmarks.feature_store",
-    "Recipe": "training.recipes",
+    "FeatureStore": "features.store",
+    "Recipe": "recipe",
     "VideoEncoder": "video.encoder",
     "VideoGroundingCollator": "training.collator",
     "VideoGroundingTrainer": "training.trainer",
     "VideoGroundingTrainingArguments": "training.arguments",
-    "get_recipe": "training.recipes",
+    "get_recipe": "models.registry",
     "grounding_metrics": "metrics",
     "load_benchmark": "benchmarks",
 }
+_OF_METHODS = {
+    part.__name__: part
+    for method in METHODS.values()
+    if method.is_built_in
+    for part in (method.config_class, method.model_class)
+}
+globals().update(_OF_METHODS)
 
 __all__ = [
     "AutoModelForVideoGrounding",
-    "CLEARConfig",
-    "CLEARForVideoGrounding",
     "FeatureSpec",
     "HFVTGError",
-    "HSCNetConfig",
-    "HSCNetForVideoGrounding",
-    "HiSAConfig",
-    "HiSAForVideoGrounding",
-    "IANetConfig",
-    "IANetForVideoGrounding",
-    "MMNConfig",
-    "MMNForVideoGrounding",
     "VideoGroundingConfig",
     "VideoGroundingFeatureExtractor",
     "VideoGroundingOutput",
@@ -58,6 +54,8 @@ __all__ = [
     "WordVectorConfig",
     "WordVectors",
     "load_pipeline",
+    "register_method",
+    *_OF_METHODS,
     *LAZY,
 ]
 

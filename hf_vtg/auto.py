@@ -1,15 +1,20 @@
 """AutoModelForVideoGrounding, and the registration of every method with transformers."""
 
+import logging
 from collections import OrderedDict
+from collections.abc import Iterable
+from types import ModuleType
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from .configuration import WordVectorConfig
-from .folders import loading
-from .models.clear import CLEARConfig, CLEARForVideoGrounding
-from .models.dual_encoders import (
+from .configuration import VideoGroundingConfig, WordVectorConfig
+from .errors import ModelError
+from .features.resampling import VideoGroundingFeatureExtractor
+from .files import loading
+from .modeling import VideoGroundingPreTrainedModel
+from .models.dual_encoders.modeling_dual_encoders import (
     ChineseCLIPForVideoGrounding,
     CLIPForVideoGrounding,
     MetaClip2ForVideoGrounding,
@@ -17,21 +22,12 @@ from .models.dual_encoders import (
     SiglipForVideoGrounding,
     VisionTextDualEncoderForVideoGrounding,
 )
-from .models.hisa import HiSAConfig, HiSAForVideoGrounding
-from .models.hscnet import HSCNetConfig, HSCNetForVideoGrounding
-from .models.ianet import IANetConfig, IANetForVideoGrounding
-from .models.mmn import MMNConfig, MMNForVideoGrounding
-from .models.tvp import TvpSteps
-from .processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
+from .models.registry import METHODS, Method, usable_methods
+from .models.tvp.modeling_tvp import TvpSteps
+from .processing import VideoGroundingProcessor
+from .recipe import Paper, Recipe, Sizes
 
-# One line a method: tester, converter, parity check, trainer and pipeline pick it up from here.
-METHODS = {
-    "clear": (CLEARConfig, CLEARForVideoGrounding),
-    "hisa": (HiSAConfig, HiSAForVideoGrounding),
-    "hscnet": (HSCNetConfig, HSCNetForVideoGrounding),
-    "ianet": (IANetConfig, IANetForVideoGrounding),
-    "mmn": (MMNConfig, MMNForVideoGrounding),
-}
+logger = logging.getLogger(__name__)
 
 # Models of transformers that ground through our steps; their own auto classes stay as they are.
 ADAPTERS = (
@@ -62,15 +58,71 @@ class AutoModelForVideoGrounding(_BaseAutoModelClass):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
+def register_method(
+    config_class: type[VideoGroundingConfig],
+    model_class: type[VideoGroundingPreTrainedModel],
+    recipes: Iterable[Recipe] = (),
+    conversion: ModuleType | None = None,
+    sizes: Sizes | None = None,
+    paper: Paper | None = None,
+) -> None:
+    """Make a method known to the auto classes, the pipeline, the Trainer, the command line and the tester.
+
+    Not needed for a package that names itself in the entry-point group ``hf_vtg.methods``. Safe to call again.
+
+    Args:
+        config_class, model_class: its two classes; ``model_type`` is its name.
+        recipes: for ``hf-vtg recipes`` and ``hf-vtg train``.
+        conversion: module of the published weights, for ``hf-vtg convert`` and the parity check.
+        sizes: small sizes, for :class:`hf_vtg.testing.VideoGroundingModelTester`.
+        paper: for tables.
+
+    Raises:
+        ModelError: the name is that of one of this package's methods or of a model of transformers, the classes do not
+            belong together, or a part is not what it should be.
+    """
+    if not (isinstance(config_class, type) and issubclass(config_class, VideoGroundingConfig)):
+        raise ModelError(f"config_class={config_class!r} is no VideoGroundingConfig.")
+    if not (isinstance(model_class, type) and issubclass(model_class, VideoGroundingPreTrainedModel)):
+        raise ModelError(f"model_class={model_class!r} is no VideoGroundingPreTrainedModel.")
+    if model_class.config_class is not config_class:
+        raise ModelError(
+            f"{model_class.__name__} takes a {model_class.config_class.__name__}, not a {config_class.__name__}."
+        )
+    for name, part, kind in (("sizes", sizes, Sizes), ("paper", paper, Paper)):
+        if part is not None and not isinstance(part, kind):
+            raise ModelError(f"{name}={part!r} is no {kind.__name__} (hf_vtg.recipe).")
+    if not isinstance(recipes, Iterable):
+        raise ModelError(f"recipes={recipes!r} is no list of recipes.")
+    given = {"config_class": config_class, "model_class": model_class, "conversion": conversion}
+    given |= {"recipes": tuple(recipes), "sizes": sizes, "paper": paper}
+    method = Method(config_class.model_type, given={name: part for name, part in given.items() if part is not None})
+    _ = method.recipes  # refuses what is none
+    _register(config_class, model_class)
+    METHODS.add(method)
+
+
 def register_methods() -> None:
     """Make every method known to transformers. Safe to call again."""
     AutoConfig.register(WordVectorConfig.model_type, WordVectorConfig, exist_ok=True)
-    for model_type, (config_class, model_class) in METHODS.items():
-        AutoConfig.register(model_type, config_class, exist_ok=True)
-        AutoModel.register(config_class, model_class, exist_ok=True)
-        AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)
-        AutoFeatureExtractor.register(config_class, VideoGroundingFeatureExtractor, exist_ok=True)
-        AutoProcessor.register(config_class, VideoGroundingProcessor, exist_ok=True)
+    for method in usable_methods():
+        try:
+            _register(method.config_class, method.model_class)
+        except ModelError as error:
+            logger.warning("The method %r of %s is left out: %s", method.name, method.package, error)
     for model_class in ADAPTERS:
         # Without exist_ok a configuration of transformers itself is passed over in silence.
         AutoModelForVideoGrounding.register(model_class.config_class, model_class, exist_ok=True)
+
+
+def _register(config_class: type, model_class: type) -> None:
+    if config_class.model_type in CONFIG_MAPPING_NAMES:
+        raise ModelError(
+            f"{config_class.__name__}: {config_class.model_type!r} is a model of transformers. Give another "
+            "model_type."
+        )
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    AutoModel.register(config_class, model_class, exist_ok=True)
+    AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)
+    AutoFeatureExtractor.register(config_class, VideoGroundingFeatureExtractor, exist_ok=True)
+    AutoProcessor.register(config_class, VideoGroundingProcessor, exist_ok=True)

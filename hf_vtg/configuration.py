@@ -13,9 +13,6 @@ from .errors import ModelError
 logger = logging.getLogger(__name__)
 
 VARIANTS = ("default", "official")
-BENCHMARKS = ("charades_sta", "activitynet_captions", "tacos")
-# Seconds, of the official annotations' train splits.
-LONGEST_TRAINING_VIDEO = {"charades_sta": 194.33, "activitynet_captions": 755.11, "tacos": 1402.18}
 
 
 @strict
@@ -57,6 +54,10 @@ class VideoGroundingConfig(PreTrainedConfig):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     variant_overrides: ClassVar[dict[str, dict[str, Any]]] = {}
     processor_presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Processor setting -> field of the configuration that decides it, such as {"num_clips": "num_pre_clips"}.
+    processor_fields: ClassVar[dict[str, str]] = {}
+    # Benchmark whose settings serve a configuration without a benchmark; None: those that all benchmarks share.
+    usual_benchmark: ClassVar[str | None] = None
     # Whether the sentences of a batch row are read together, as one paragraph in order; else each is read by itself.
     reads_paragraphs: ClassVar[bool] = False
 
@@ -145,8 +146,9 @@ class VideoGroundingConfig(PreTrainedConfig):
 
     def processor_settings(self) -> dict[str, Any]:
         """:meth:`processor_defaults` of this configuration, with the sizes that the configuration itself fixes."""
-        known = self.benchmark if self.benchmark in self.processor_presets else None
-        return self.processor_defaults(known, self.variant)
+        known = self.benchmark if self.benchmark in self.processor_presets else self.usual_benchmark
+        own = {setting: getattr(self, name) for setting, name in self.processor_fields.items()}
+        return self.processor_defaults(known, self.variant) | own
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .cache import write_json
 from .errors import HFVTGError
+from .files import write_json
 from .moments import temporal_iou
 from .pipeline import DEFAULT_MODEL, load_pipeline
 from .video.cutting import thumbnails
@@ -69,8 +69,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def render(options: argparse.Namespace) -> tuple[Path, list[str], list[list[float]] | None]:
     """A moving_shapes video that no split contains, with sentences, a paragraph and their true moments."""
-    from .benchmarks.moving_shapes import generate_scenario, render_video
-    from .benchmarks.shapes_world import split_of_seed, split_seeds
+    from .moving_shapes.render import render_video
+    from .moving_shapes.scenarios import generate_scenario
+    from .moving_shapes.world import split_of_seed, split_seeds
 
     seeds = split_seeds("demo")
     seed = seeds[random.randrange(len(seeds))] if options.seed is None else options.seed

@@ -1,5 +1,13 @@
 """Errors of the package. Each names the offending value, its file where there is one, and the remedy."""
 
+# How an extra is installed. The name on the package index is not ours, so a checkout is named.
+INSTALL = 'pip install -e ".[{extra}]" in a checkout of hf_vtg'
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs ``extra``."""
+    return INSTALL.format(extra=extra)
+
 
 class HFVTGError(ValueError):
     """Base of every error that hf_vtg raises on purpose."""

@@ -9,8 +9,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from .modeling import VideoGroundingOutput
-from .paragraphs import split_parts
+from .steps import VideoGroundingOutput
+from .text.paragraphs import split_parts
 
 # Sentences in one pass over a video's state, so that memory does not grow with their number.
 GROUP_SIZE = 64
@@ -45,7 +45,7 @@ def ground_videos(
     """
     batch = processor(video_features=[item["features"] for item in items], spec=items[0]["spec"], return_tensors="pt")
     batch = batch.to(model.device)
-    if reads_paragraphs(model):
+    if model.reads_paragraphs:
         return _ground_readings(model, processor, batch, items, attention)
     text = processor(text=[item["sentences"] for item in items], return_tensors="pt").to(model.device)
     video = {name: batch[name] for name in ("video_features", "video_mask", "source_length")}
@@ -112,15 +112,9 @@ def _attention(
     ]
 
 
-def reads_paragraphs(model: Any) -> bool:
-    """Whether the sentences of a batch row are read together."""
-    # Models of transformers come through here too, with configurations of their own.
-    return getattr(model.config, "reads_paragraphs", False)
-
-
 def _readings(model: Any, item: Mapping[str, Any]) -> list[list[str]]:
     """The sentences in groups of which each is read at once."""
-    if not reads_paragraphs(model):
+    if not model.reads_paragraphs:
         return [item["sentences"]]
     return split_parts(item["sentences"], model.config.max_sentences if item.get("paragraph") else 1)
 
@@ -155,7 +149,7 @@ def ground_in_windows(
         pieces.append([])
         for number, (group, text_state) in enumerate(zip(groups, states, strict=True)):
             rows = torch.zeros(len(group["sentence_mask"]), dtype=torch.long, device=model.device)
-            own_state = model.select_videos(video_state, rows) if reads_paragraphs(model) else video_state
+            own_state = model.select_videos(video_state, rows) if model.reads_paragraphs else video_state
             output = model.ground(own_state, text_state, attention)
             moments = (output.moments.double() * size + start) / len(features)
             best[number] = _best_of(best[number], moments, output.scores)
@@ -191,7 +185,7 @@ def window_starts(length: int, size: int) -> list[int]:
 
 def text_groups(model: Any, text: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
     """Ids and masks of GROUP_SIZE sentences at a time; of READINGS rows for a model that reads rows together."""
-    dim, size = (0, READINGS) if reads_paragraphs(model) else (1, GROUP_SIZE)
+    dim, size = (0, READINGS) if model.reads_paragraphs else (1, GROUP_SIZE)
     for group in zip(*(text[name].split(size, dim) for name in TEXT), strict=True):
         yield dict(zip(TEXT, group, strict=True))
 

@@ -141,7 +141,7 @@ def video_grounding_metric(**options: Any):
     ``options`` are those of ``evaluate.Metric``; ``cache_dir`` defaults to the cache of this package.
     ``compute`` takes the options of :func:`grounding_metrics`.
     """
-    from .cache import cache_root
+    from .files import cache_root
 
     options.setdefault("cache_dir", str(cache_root() / "metrics"))
     return _metric_class()(**options)

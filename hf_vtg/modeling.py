@@ -1,240 +1,71 @@
-"""The contract of every grounding model: five steps, one output class, one base class."""
+"""The base class of our own methods: what opens and closes every method's steps is done here, once."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
 
 from .configuration import VideoGroundingConfig
 from .errors import ModelError
-from .folders import SavedInFolder
-from .hub import PushesToHub
+from .files import SavedInFolder
+from .hub.publishing import PushesToHub
 from .layers.buffers import ComputedBuffers
-from .layers.text import WordVectorTable, load_text_model
+from .layers.padding import restore_sentences, select_sentences
+from .layers.text_encoder import WordVectorTable, load_text_model
+from .steps import GroundingSteps, VideoGroundingOutput
 
-STEPS = ("encode_video", "encode_text", "ground", "build_targets", "compute_losses")
+# The steps, and what a method may write instead of a whole one: the base class does the rest.
+STEPS = {
+    "encode_video": (),
+    "encode_text": ("encode_sentences",),
+    "ground": ("ground_rows",),
+    "build_targets": (),
+    "compute_losses": (),
+}
 
 
-@dataclass
-class VideoGroundingOutput(ModelOutput):
-    """Output of every grounding model; a method's subclass adds its own tensors.
+@dataclass(frozen=True)
+class Pairs:
+    """The R real sentences of a batch, each with its video, in the order of ``sentence_mask.nonzero()``.
 
     Args:
-        loss: weighted sum of the losses, scalar; only with labels or targets.
-        losses: name -> detached unweighted scalar; only with labels or targets.
-        moments: (B, S, K, 2) candidate segments as fractions of the duration, start <= end.
-        scores: (B, S, K), higher is better, ``-inf`` for padded or pruned candidates. Not comparable between
-            methods.
-        video_state: what :meth:`encode_video` returned, to be given back for further queries.
-        paragraph_moments: (B, 2) the moment of each row's sentences together, of methods that predict one.
-        word_clip_attention: (B, S, L, T) how much each of L tokens, the real ones first, and each clip have to do with
-            each other; only with ``output_intermediates``, of models that say ``attends_words``.
+        sentence_mask: (B, S) bool; video: (R,) the video of each sentence.
+        alone: every video has one sentence, so that its tensors serve as they are.
+        every_candidate: losses follow, so no candidate may be skipped.
     """
 
-    loss: torch.Tensor | None = None
-    losses: dict[str, torch.Tensor] | None = None
-    moments: torch.Tensor | None = None
-    scores: torch.Tensor | None = None
-    video_state: ModelOutput | None = None
-    paragraph_moments: torch.Tensor | None = None
-    word_clip_attention: torch.Tensor | None = None
+    sentence_mask: torch.Tensor
+    video: torch.Tensor
+    alone: bool
+    every_candidate: bool = False
 
+    @classmethod
+    def of(cls, sentence_mask: torch.Tensor, every_candidate: bool = False) -> "Pairs":
+        """Those of a mask."""
+        video = sentence_mask.nonzero()[:, 0]
+        alone = sentence_mask.shape[1] == 1 and len(video) == len(sentence_mask)
+        return cls(sentence_mask, video, alone, every_candidate)
 
-class GroundingSteps:
-    """The five steps and the ``forward`` that calls them; for our own models and for adapters of others."""
+    def of_videos(self, x: torch.Tensor | None) -> torch.Tensor | None:
+        """(B, ...) of the videos -> (R, ...)"""
+        return x if self.alone or x is None else x[self.video]
 
-    @property
-    def feature_dim(self) -> int:
-        """Width D of the clip features that the model takes."""
-        return self.config.feature_dim
-
-    @property
-    def attends_words(self) -> bool:
-        """Whether outputs have ``word_clip_attention`` when intermediates are asked for."""
-        return False
-
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> ModelOutput:
-        """(B, T, D) features and (B, T) mask -> everything that does not depend on the query."""
-        raise NotImplementedError
-
-    def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> ModelOutput:
-        """(B, S, L) ids or (B, S, L, E) embeddings -> everything that does not depend on the video."""
-        raise NotImplementedError
-
-    def select_videos(self, video_state: ModelOutput, rows: torch.Tensor) -> ModelOutput:
-        """The state of the videos ``rows`` (R,), each as often as it is named, for queries in rows of their own."""
-        return type(video_state)(**{name: value.index_select(0, rows) for name, value in video_state.items()})
-
-    def ground(
-        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
-    ) -> VideoGroundingOutput:
-        """Both states -> candidates and scores."""
-        raise NotImplementedError
-
-    def ground_every_candidate(
-        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
-    ) -> VideoGroundingOutput:
-        """:meth:`ground` where losses follow; another one only in a method that skips candidates in evaluation."""
-        return self.ground(video_state, text_state, output_intermediates)
-
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """(B, S, 2) float64 fractions -> the method's discrete targets."""
-        raise NotImplementedError
-
-    def compute_losses(
-        self, output: VideoGroundingOutput, targets: dict[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Unweighted losses by name; keys are those of ``loss_weights``."""
-        raise NotImplementedError
-
-    @can_return_tuple
-    def forward(
-        self,
-        video_features: torch.Tensor | None = None,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        targets: dict[str, torch.Tensor] | None = None,
-        video_state: ModelOutput | None = None,
-        output_intermediates: bool = False,
-        return_dict: bool | None = None,
-    ) -> VideoGroundingOutput:
-        """Ground S sentences in each of B videos.
-
-        Args:
-            video_features: (B, T, D) clip features, right padded; taken in the model's own precision.
-            video_mask: (B, T) bool, True = real clip; default all.
-            source_length: (B,) rows of the feature file before resampling; default ``video_mask.sum(1)``.
-            input_ids: (B, S, L) token ids; or ``inputs_embeds``.
-            attention_mask: (B, S, L), nonzero = real token; default all.
-            sentence_mask: (B, S) bool; default ``attention_mask.any(-1)``.
-            inputs_embeds: (B, S, L, E) given word vectors instead of ids.
-            labels: (B, S, 2) float64, start and end as fractions of the duration; asks for the losses.
-            targets: ready-made discrete targets instead of ``labels``.
-            video_state: state of an earlier call, instead of ``video_features``.
-            output_intermediates: keep the method's heavy tensors.
-
-        Raises:
-            ModelError: for missing or contradictory inputs.
-        """
-        attention_mask, sentence_mask = self._check_text(input_ids, inputs_embeds, attention_mask, sentence_mask)
-        inputs_embeds = None if inputs_embeds is None else inputs_embeds.to(self.dtype)
-        if labels is not None or targets is not None:
-            self._check_labels(labels, sentence_mask)
-        if video_state is None:
-            self._check_video(video_features, video_mask, len(sentence_mask))
-            if video_mask is None:
-                video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
-            video_state = self.encode_video(video_features.to(self.dtype), video_mask, output_intermediates)
-        text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
-        if labels is None and targets is None:
-            return self.ground(video_state, text_state, output_intermediates)
-        output = self.ground_every_candidate(video_state, text_state, output_intermediates)
-        if targets is None:
-            if video_mask is None:
-                video_mask = video_state.get("video_mask")
-            if source_length is None and video_mask is not None:
-                source_length = video_mask.sum(1)
-            targets = self.build_targets(labels, sentence_mask, video_mask, source_length)
-        # Losses of similarities and logarithms are not safe in half precision.
-        with torch.autocast(device_type=output.scores.device.type, enabled=False):
-            losses = self.compute_losses(_in_float32(output), targets)
-            loss = sum(self.loss_weights[name] * value for name, value in losses.items())
-        fields = {**output, "loss": loss, "losses": {name: value.detach() for name, value in losses.items()}}
-        return type(output)(**fields)
-
-    def _check_video(self, video_features, video_mask, num_videos: int) -> None:
-        if video_features is None:
-            raise ModelError("Neither video_features nor video_state was given.")
-        if video_features.dim() != 3 or video_features.shape[-1] != self.feature_dim:
-            raise ModelError(
-                f"video_features has shape {tuple(video_features.shape)}, but this {type(self).__name__} takes "
-                f"(B, T, {self.feature_dim}). Extract features with the backbone named in the processor."
-            )
-        if len(video_features) != num_videos:
-            raise ModelError(f"{len(video_features)} videos, but text of {num_videos}: give both of each video.")
-        if video_mask is not None and video_mask.shape != video_features.shape[:2]:
-            raise ModelError(
-                f"video_mask has shape {tuple(video_mask.shape)}, expected {tuple(video_features.shape[:2])}."
-            )
-        if video_mask is not None and not bool(video_mask.any(1).all()):
-            video = int((~video_mask.bool().any(1)).nonzero()[0])
-            raise ModelError(f"Video {video} of the batch has no real clip: its mask is all padding. Leave it out.")
-
-    def _check_text(self, input_ids, inputs_embeds, attention_mask, sentence_mask):
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ModelError("Give either input_ids (B, S, L) or inputs_embeds (B, S, L, E).")
-        tokens = input_ids if input_ids is not None else inputs_embeds[..., 0]
-        if tokens.dim() != 3:
-            raise ModelError(
-                f"The text has shape {tuple(tokens.shape)}, expected (B, S, L): S sentences of L tokens a video. "
-                "A single sentence is a paragraph of one."
-            )
-        if attention_mask is None:
-            attention_mask = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device)
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
-        return attention_mask, sentence_mask.bool()
-
-    def _check_labels(self, labels, sentence_mask) -> None:
-        if labels is not None and labels.shape != (*sentence_mask.shape, 2):
-            raise ModelError(
-                f"labels have shape {tuple(labels.shape)}, expected {(*sentence_mask.shape, 2)}: start and end of "
-                "each sentence as fractions of the duration."
-            )
-        if labels is not None:
-            start, end = labels.unbind(-1)
-            # Written so that NaN is wrong too; annotations may end somewhat behind their video.
-            wrong = ~((start >= -1) & (start <= end) & (end <= 2)) & sentence_mask.to(labels.device)
-            if wrong.any():
-                video, sentence = wrong.nonzero()[0].tolist()
-                raise ModelError(
-                    f"The label of sentence {sentence} of video {video} is {labels[video, sentence].tolist()}: start "
-                    "and end as fractions of the duration were expected. The processor makes them of seconds."
-                )
-        if not sentence_mask.any():
-            raise ModelError("The batch has labels but no real sentence, so its losses are undefined. Leave it out.")
-
-
-def _in_float32(output: VideoGroundingOutput) -> VideoGroundingOutput:
-    """``output`` with its half-precision tensors in float32."""
-    half = (torch.bfloat16, torch.float16)
-    fields = {k: v.float() if torch.is_tensor(v) and v.dtype in half else v for k, v in output.items()}
-    return type(output)(**fields)
+    def of_sentences(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, S, ...) of the sentences -> (R, ...)"""
+        return x[self.sentence_mask]
 
 
 class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, PreTrainedModel):
     """Base of all methods. ``forward`` only calls the five steps; a subclass implements them.
 
-    The base refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose
-    configuration lacks a ``model_type``.
+    A method writes ``encode_video``, ``build_targets`` and ``compute_losses``; of the text ``encode_sentences`` and of
+    the grounding ``ground_rows``, both for real sentences alone, one a row, unless it needs the whole step. The base
+    refuses a subclass that lacks a step, a ``config`` annotation (or ``config_class``), or whose configuration lacks a
+    ``model_type``.
     """
 
     config: VideoGroundingConfig
@@ -243,12 +74,23 @@ class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, 
     input_modalities = ("video", "text")
     accepts_loss_kwargs = False
     _supports_sdpa = True
+    # What the tensors of ``encode_sentences`` become: a ModelOutput with their names and ``sentence_mask``.
+    text_state_class: ClassVar[type[ModelOutput] | None] = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        missing = [s for s in STEPS if getattr(cls, s) is getattr(GroundingSteps, s)]
+        missing = [
+            " or ".join((*parts, step))
+            for step, parts in STEPS.items()
+            if all(getattr(cls, name) is getattr(VideoGroundingPreTrainedModel, name) for name in (step, *parts))
+        ]
         if missing:
-            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. Implement all of: {STEPS}.")
+            known = ", ".join(" or ".join(reversed((step, *parts))) for step, parts in STEPS.items())
+            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. A method writes {known}.")
+        if cls.encode_text is VideoGroundingPreTrainedModel.encode_text and cls.text_state_class is None:
+            raise ModelError(
+                f"{cls.__name__} has no text_state_class: name the ModelOutput that encode_sentences fills."
+            )
         config_class = cls.config_class
         if config_class in (None, VideoGroundingConfig) or not issubclass(config_class, VideoGroundingConfig):
             raise ModelError(f"{cls.__name__} has no config_class. Annotate it: `config: YourConfig`.")
@@ -277,6 +119,88 @@ class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, 
         """Names of the weights that the checkpoint lacked and that no training or loading has written since."""
         tensors = self.state_dict(keep_vars=True)
         return [name for name, version in self._drawn.items() if tensors[name]._version == version]
+
+    @property
+    def reads_paragraphs(self) -> bool:
+        return self.config.reads_paragraphs
+
+    @staticmethod
+    def real_clips(video_features: torch.Tensor, video_mask: torch.Tensor | None) -> torch.Tensor:
+        """(B, T) bool; all, if no mask is given."""
+        if video_mask is None:
+            return torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
+        return video_mask.bool()
+
+    def token_states(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sentence_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The text encoder on the R real sentences: (R, L, E) states, (R, L) bool mask, (B, S) bool sentence mask."""
+        if sentence_mask is None:
+            sentence_mask = attention_mask.bool().any(-1)
+        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
+        tokens = tokens.bool()
+        return self.text_encoder(ids, tokens, embeds), tokens, sentence_mask
+
+    def encode_text(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sentence_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_intermediates: bool = False,
+    ) -> ModelOutput:
+        """(B, S, L) ids or (B, S, L, E) embeddings -> what :meth:`encode_sentences` makes of the real sentences,
+        zeros at the others."""
+        states, tokens, sentence_mask = self.token_states(input_ids, attention_mask, sentence_mask, inputs_embeds)
+        rows = self.encode_sentences(states, tokens, output_intermediates)
+        fields = {name: restore_sentences(x, sentence_mask) for name, x in rows.items()}
+        return self.text_state_class(sentence_mask=sentence_mask, **fields)
+
+    def encode_sentences(
+        self, states: torch.Tensor, mask: torch.Tensor, output_intermediates: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """(R, L, E) token states of the real sentences and (R, L) bool mask -> name -> (R, ...)."""
+        raise NotImplementedError
+
+    def ground(
+        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
+    ) -> VideoGroundingOutput:
+        """Both states -> candidates and scores of :meth:`ground_rows`; padded sentences have none."""
+        return self._ground(video_state, text_state, output_intermediates, every_candidate=False)
+
+    def ground_every_candidate(
+        self, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
+    ) -> VideoGroundingOutput:
+        if type(self).ground is not VideoGroundingPreTrainedModel.ground:
+            return self.ground(video_state, text_state, output_intermediates)
+        return self._ground(video_state, text_state, output_intermediates, every_candidate=True)
+
+    def ground_rows(
+        self, pairs: Pairs, video_state: ModelOutput, text_state: ModelOutput, output_intermediates: bool = False
+    ) -> VideoGroundingOutput:
+        """Candidates and scores of R pairs of a video and a sentence.
+
+        Returns:
+            an output whose ``scores`` are (R, K), ``moments`` (R, K, 2), or (K, 2) where they are the same of all, and
+            whose ``per_sentence`` fields are (R, ...); the states are added to it.
+        """
+        raise NotImplementedError
+
+    def _ground(self, video_state, text_state, output_intermediates: bool, every_candidate: bool):
+        pairs = Pairs.of(text_state.sentence_mask, every_candidate)
+        rows = self.ground_rows(pairs, video_state, text_state, output_intermediates)
+        fields = dict(rows)
+        for name in ("moments", "scores", "word_clip_attention", *rows.per_sentence):
+            if name in fields and not (name == "moments" and rows.moments.dim() == 2):
+                fields[name] = restore_sentences(fields[name], pairs.sentence_mask)
+        fields["scores"] = fields["scores"].masked_fill(~pairs.sentence_mask.unsqueeze(-1), -torch.inf)
+        if rows.moments.dim() == 2:
+            fields["moments"] = rows.moments.expand(*fields["scores"].shape, 2)
+        return type(rows)(**{**fields, "video_state": video_state, "text_state": text_state})
 
     def default_loss_weights(self) -> dict[str, float]:
         """Loss name -> weight at the start of training. A plain dict, changed by the recipe's callback only."""

@@ -1,6 +1,5 @@
 """``pipeline("video-grounding")``: a video and sentences in, moments in seconds out."""
 
-import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
@@ -13,17 +12,19 @@ from transformers import AutoProcessor, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .auto import METHODS, AutoModelForVideoGrounding
+from .auto import AutoModelForVideoGrounding
 from .errors import FeatureError, ModelError, QueryError, VideoError
-from .folders import loading
+from .features.spec import FeatureSpec
+from .files import loading
 from .grounding import Candidates, ground_in_windows, ground_videos
-from .hub import PushesToHub
-from .modeling import GroundingSteps, VideoGroundingOutput
+from .hub.publishing import PushesToHub
+from .models.registry import usable_methods
 from .moments import to_seconds
-from .paragraphs import split_sentences
 from .processing import VideoGroundingProcessor
-from .sentences import checked_sentences
-from .video.features import FeatureSpec
+from .steps import GroundingSteps, VideoGroundingOutput
+from .text.paragraphs import split_sentences
+from .text.sentences import checked_sentences
+from .video.given import FILES, checked_duration, is_video, to_numpy
 from .video.remote import fetched, is_link
 
 TASK = "video-grounding"
@@ -31,8 +32,6 @@ TASK = "video-grounding"
 DEFAULT_MODEL = Path(__file__).parent / "assets" / "moving_shapes" / "model"
 # A page of text is no description of a moment, and some methods compare every word with every other.
 MAX_WORDS = 5000
-# A video file: where it is, or what is in it.
-FILES = (str, os.PathLike, bytes, bytearray, memoryview)
 ENCODING = ("backbone", "fps", "duration", "progress", "use_cache")
 
 
@@ -62,15 +61,15 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
     def __init__(self, *args, **kwargs):
         self._encoders: dict[tuple[str, bool], Any] = {}
         super().__init__(*args, **kwargs)
+        if not isinstance(self.model, GroundingSteps):
+            raise ModelError(
+                f"{type(self.model).__name__} does not ground sentences in videos. Load the model with "
+                "AutoModelForVideoGrounding.from_pretrained."
+            )
         self._own_processor = self.processor
         if not isinstance(self.processor, VideoGroundingProcessor):
-            if not hasattr(self.model, "wrap_processor"):
-                raise ModelError(
-                    f"The processor is a {type(self.processor).__name__}, but a {type(self.model).__name__} needs a "
-                    "VideoGroundingProcessor: VideoGroundingProcessor.from_model_config(model.config, tokenizer)."
-                )
             self.processor = self.model.wrap_processor(self.processor)
-        random = self.model.random_weights() if hasattr(self.model, "random_weights") else []
+        random = self.model.random_weights()
         if random:
             raise ModelError(
                 f"The checkpoint {self.model.name_or_path!r} lacks {len(random)} weights of "
@@ -132,7 +131,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             # The base class knows the datasets of torch, not those of ``datasets``.
             rows = (row for row in video) if hasattr(video, "column_names") else video
             return super().__call__(rows, **kwargs)
-        if isinstance(video, (list, tuple)) and all(_is_video(v) for v in video):
+        if isinstance(video, (list, tuple)) and all(is_video(v) for v in video):
             return super().__call__([{"video": v, "query": query} for v in video], **kwargs)
         return super().__call__({"video": video, "query": query}, **kwargs)
 
@@ -192,9 +191,9 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
             if "features" not in fields:
                 raise VideoError(f"A video given as a dict needs 'features', got keys {sorted(fields)}.")
             spec = FeatureSpec.from_dict(fields["spec"]) if fields.get("spec") is not None else None
-            features = _to_numpy(fields["features"])
+            features = to_numpy(fields["features"])
             return features, self._duration_of(features, fields.get("duration", duration), spec), spec
-        video = _to_numpy(video) if isinstance(video, torch.Tensor) else video
+        video = to_numpy(video) if isinstance(video, torch.Tensor) else video
         if isinstance(video, np.ndarray) and video.ndim not in (2, 4):
             raise VideoError(
                 f"An array of shape {video.shape} is no video. Give clip features (T, D) or frames (T, H, W, 3)."
@@ -207,7 +206,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 "features."
             )
         if duration is not None:
-            duration = _checked_duration(duration)
+            duration = checked_duration(duration)
         encoder = self._encoder(backbone, use_cache)
         if isinstance(video, (np.ndarray, list, tuple)):
             if fps is None:
@@ -231,7 +230,7 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 )
             # Without rows there is no duration; the processor says what is wrong with such features.
             duration = max(len(features), 1) * seconds
-        return _checked_duration(duration)
+        return checked_duration(duration)
 
     def _encoder(self, backbone, use_cache):
         from .video.cache import FeatureCache
@@ -248,10 +247,8 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                     "be encoded. Add backbone=ID_OR_FOLDER, or give features."
                 )
             cache = FeatureCache() if use_cache else None
-            if backbone is None and hasattr(self.model, "make_video_encoder"):
-                self._encoders[key] = self.model.make_video_encoder(self._own_processor, spec, cache)
-            else:
-                self._encoders[key] = VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
+            own = None if backbone else self.model.make_video_encoder(self._own_processor, spec, cache)
+            self._encoders[key] = own or VideoEncoder.from_spec(spec, backbone, device=self.device, cache=cache)
         return self._encoders[key]
 
     def _forward(
@@ -282,7 +279,8 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
     def check_attention(self) -> None:
         """Raise ModelError unless ``forward(inputs, attention=True)`` has something to give."""
         if not self.model.attends_words:
-            able = [model for _, model in METHODS.values() if model.attends_words is not GroundingSteps.attends_words]
+            models = [method.model_class for method in usable_methods()]
+            able = [model for model in models if model.attends_words is not GroundingSteps.attends_words]
             names = ", ".join(model.__name__.removesuffix("ForVideoGrounding") for model in able)
             raise ModelError(
                 f"{self.model.name_or_path!r}, a {type(self.model).__name__}, has no attention of words to clips. "
@@ -358,11 +356,11 @@ class VideoGroundingPipeline(PushesToHub, Pipeline):
                 type(self)._registered_impl = registered
 
 
-def load_pipeline(model: str | Path, **options: Any) -> VideoGroundingPipeline:
+def load_pipeline(model: str | Path = DEFAULT_MODEL, **options: Any) -> VideoGroundingPipeline:
     """``transformers.pipeline("video-grounding", model)``, with one error where the model cannot be loaded.
 
     Args:
-        model: folder or Hub id.
+        model: folder or Hub id; default: the shipped one.
         options: device, dtype... as in ``transformers.pipeline``.
 
     Raises:
@@ -372,30 +370,6 @@ def load_pipeline(model: str | Path, **options: Any) -> VideoGroundingPipeline:
     with loading(model, "a processor"):
         processor = AutoProcessor.from_pretrained(str(model), trust_remote_code=False)
     return pipeline(TASK, model=loaded, processor=processor, **options)
-
-
-def _is_video(item: Any) -> bool:
-    """Whether an item of a list is a whole video, and not a frame of one."""
-    is_encoded = isinstance(item, Mapping) and "features" in item
-    is_features = isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 2 and "float" in str(item.dtype)
-    return is_encoded or is_features or isinstance(item, FILES)
-
-
-def _to_numpy(array: Any) -> np.ndarray:
-    if isinstance(array, torch.Tensor):
-        array = array.detach().cpu()
-        return (array.float() if array.is_floating_point() else array).numpy()
-    return np.asarray(array)
-
-
-def _checked_duration(duration: Any) -> float:
-    try:
-        seconds = float(duration)
-    except (TypeError, ValueError):
-        seconds = float("nan")
-    if not (np.isfinite(seconds) and seconds > 0):
-        raise FeatureError(f"duration={duration!r} is not a positive number of seconds.")
-    return seconds
 
 
 def register_pipeline() -> None:

@@ -11,20 +11,20 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from .configuration import LONGEST_TRAINING_VIDEO
+from .benchmarks.facts import longest_training_video
 from .errors import AnnotationError, HFVTGError, ModelError, QueryError
-from .feature_extraction import (
+from .features.resampling import (
     VideoGroundingFeatureExtractor,
     resample_linspace_bins,
     resample_mean_bins,
     resample_stride,
 )
-from .folders import SavedInFolder
-from .hub import PushesToHub
+from .features.spec import FeatureSpec
+from .files import SavedInFolder, check_version
+from .hub.publishing import PushesToHub
 from .moments import clip_moments, temporal_nms, to_fractions, to_seconds
-from .sentences import nest_sentences, sentence_words, tokenize_sentences
-from .tokenization import WordVectors
-from .video.features import FeatureSpec
+from .text.sentences import nest_sentences, sentence_words, tokenize_sentences
+from .text.tokenization import WordVectors
 
 __all__ = [
     "VideoGroundingFeatureExtractor",
@@ -38,6 +38,8 @@ __all__ = [
 # Columns of a row of the data schema.
 SCHEMA = ("video_id", "duration", "sentences", "moments")
 FEATURE_SETTINGS = ("resampling", "num_clips", "stride", "l2_normalize", "legacy_resample", "padding_value")
+# Of a processor_config.json; raise it when older code could not read what is saved.
+VERSION = 1
 PROCESSOR_SETTINGS = ("nms_threshold", "max_words", "pad_words", "unknown_words", "trained_seconds")
 TEXT_SETTINGS = ("word_pattern", "lowercase")
 
@@ -118,7 +120,7 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
         extractor = VideoGroundingFeatureExtractor(
             feature_dim=config.feature_dim, feature_spec=feature_spec, **_pick(settings, FEATURE_SETTINGS)
         )
-        settings = {"trained_seconds": LONGEST_TRAINING_VIDEO.get(getattr(config, "benchmark", None)), **settings}
+        settings = {"trained_seconds": longest_training_video(getattr(config, "benchmark", None)), **settings}
         return cls(extractor, tokenizer, **_pick(settings, PROCESSOR_SETTINGS))
 
     def __call__(
@@ -236,6 +238,17 @@ class VideoGroundingProcessor(SavedInFolder, PushesToHub, ProcessorMixin):
     def words(self, sentences: Sequence[str]) -> list[list[str | None]]:
         """What each token of a batch's ``input_ids`` stands for in its sentence (:func:`sentence_words`)."""
         return sentence_words(self.tokenizer, sentences, self.max_words, self.unknown_words == "drop")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, with the ``version`` of what is saved."""
+        return {**super().to_dict(), "version": VERSION}
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any):
+        """As in transformers. HFVTGError for a ``version`` that is newer than this code."""
+        processor_dict = dict(processor_dict)
+        check_version(processor_dict.pop("version", None), VERSION, "The processor_config.json")
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed at the published sizes: each method's cases (scripts/benchmark_cases/), our form against the plain one.
+"""Speed at the published sizes: each method's cases (scripts/lab/speed/), our form against the plain one.
 
 python scripts/benchmark.py                       # everything; the dense maps alone take a quarter of an hour
 python scripts/benchmark.py --methods mmn --sizes charades_sta --what eval --repeats 3
@@ -22,17 +22,16 @@ from typing import NamedTuple
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    # The cases import one another and the references of the tests.
-    sys.path.insert(0, str(ROOT))
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hf_vtg.configuration import BENCHMARKS  # noqa: E402
-from hf_vtg.resources import peak_memory  # noqa: E402
-from scripts.benchmark_cases.case import Case  # noqa: E402
+from hf_vtg.benchmarks.facts import PUBLISHED
+from scripts.lab.resources import peak_memory
+from scripts.lab.speed.case import Case
 
-CASES = "scripts.benchmark_cases"
-METHODS = sorted(p.stem for p in (ROOT / "scripts/benchmark_cases").glob("*.py") if p.stem not in ("__init__", "case"))
+CASES = "scripts.lab.speed"
+FOLDER = Path(__file__).resolve().parent / "lab" / "speed"
+METHODS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("__init__", "case"))
 
 
 class Row(NamedTuple):
@@ -117,7 +116,7 @@ HEADER = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--sizes", nargs="+", default=list(BENCHMARKS), choices=BENCHMARKS)
+    parser.add_argument("--sizes", nargs="+", default=list(PUBLISHED), choices=PUBLISHED)
     parser.add_argument("--what", nargs="+", help="kinds of cases, such as eval, train, sentences; default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -16,38 +16,44 @@ import time
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import write_json
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
+from hf_vtg.features.store import FeatureStore
+from hf_vtg.files import write_json
 from hf_vtg.metrics import constant_moment_baseline
-from hf_vtg.training.shapes_assets import JoinedStores
-from hf_vtg.training.shapes_grounding import BlankFeatures, load_rows, method_setting, report, train_grounding
-from hf_vtg.training.shapes_methods import SHAPES_METHODS
+from scripts.lab.experiments import MOVING_SHAPES, experiment, methods_with
+from scripts.lab.shapes_assets import JoinedStores
+from scripts.lab.shapes_grounding import BlankFeatures, load_rows, report, train_grounding
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, required=True, help="folder with SPLIT_0_all.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="folder of records and checkpoints")
-    parser.add_argument("--method", required=True, choices=sorted(SHAPES_METHODS))
+    parser.add_argument("--method", required=True, choices=methods_with(MOVING_SHAPES))
     parser.add_argument("--variant", default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blind", choices=("query", "video"))
-    parser.add_argument("--label", help="name of a run with changed settings")
+    parser.add_argument(
+        "--label", help="name of a run with changed settings; one of `also` of the experiment brings its own"
+    )
     parser.add_argument("--set", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     parser.add_argument("--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     try:
         return run(options)
-    except (HFVTGError, OSError) as error:
+    except (HFVTGError, StrictDataclassError, OSError) as error:
         print(f"compare_moving_shapes: {error}", file=sys.stderr)
         return 1
 
 
 def run(options) -> int:
-    setting = method_setting(options.method)
+    setting = experiment(options.method, MOVING_SHAPES)
     name = "_".join(
         str(part)
         for part in (options.method, options.variant, options.seed, options.blind, options.label)
@@ -58,7 +64,7 @@ def run(options) -> int:
         for split in ("train", "validation", "test")
     }
     recipe = setting.recipe.replace(seed=options.seed, **dict(options.recipe))
-    changes = dict(options.set)
+    changes = {**setting.also.get(options.label, {}), **dict(options.set)}
     joined = JoinedStores([stores["train"], stores["validation"]])
     started = time.monotonic()
     trainer = train_grounding(

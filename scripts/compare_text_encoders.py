@@ -16,20 +16,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import write_json
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.shapes_assets import JoinedStores
-from hf_vtg.training.shapes_grounding import TEXTS, load_rows, method_setting, predict, train_grounding
-from hf_vtg.training.shapes_methods import SHAPES_METHODS
+from hf_vtg.features.store import FeatureStore
+from hf_vtg.files import write_json
+from scripts.lab.experiments import MOVING_SHAPES, experiment, methods_with
+from scripts.lab.shapes_assets import JoinedStores
+from scripts.lab.shapes_grounding import TEXTS, load_rows, predict, train_grounding
 
 COLUMNS = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 
 
 def compare(method: str, text: str, options: Any) -> dict[str, Any]:
     """Train one method with one text encoder; its figures on test."""
-    setting = method_setting(method)
+    setting = experiment(method, MOVING_SHAPES)
     recipe = setting.recipe.replace(seed=options.seed, **dict(options.recipe))
     train, validation, test = (
         FeatureStore(options.features / f"{split}_0_all.safetensors") for split in ("train", "validation", "test")
@@ -56,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, required=True, help="folder with SPLIT_0_all.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="folder of figures and checkpoints")
-    parser.add_argument("--methods", nargs="+", default=sorted(SHAPES_METHODS), choices=sorted(SHAPES_METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", default=methods_with(MOVING_SHAPES), choices=methods_with(MOVING_SHAPES)
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     parser.add_argument("--num_rows", type=int, help="only the first rows of each split")

@@ -18,6 +18,7 @@ if [ "$(cat "$hf_vtg_venv/.hf_vtg_installed" 2>/dev/null)" != "$hf_vtg_stamp" ];
         # Named without a range: a range would take a build with gigabytes of CUDA where there is no GPU.
         python -m pip install --quiet "torch==${HF_VTG_TORCH:-2.13.0}" || return 1
     fi
-    python -m pip install --quiet --editable "$hf_vtg_root[video,hdf5,demo,dev]" || return 1
+    # In compat mode the checkout itself is on the path: beside a clone named hf_vtg its folder would else be found first.
+    python -m pip install --quiet --editable "$hf_vtg_root[video,hdf5,demo,dev]" --config-settings editable_mode=compat || return 1
     echo "$hf_vtg_stamp" >"$hf_vtg_venv/.hf_vtg_installed"
 fi

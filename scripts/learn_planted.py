@@ -13,37 +13,47 @@ import sys
 import time
 from pathlib import Path
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.cache import write_json
+from huggingface_hub.errors import StrictDataclassError
+
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.cli.parser import assignment
 from hf_vtg.errors import HFVTGError
-from hf_vtg.tokenization import WordVectors
-from hf_vtg.training import planted_grounding
-from hf_vtg.training.planted_methods import PLANTED_METHODS
+from hf_vtg.features.store import FeatureStore
+from hf_vtg.files import write_json
+from hf_vtg.text.tokenization import WordVectors
+from scripts.lab import planted_grounding
+from scripts.lab.experiments import PLANTED, experiment, methods_with
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of scripts/plant_features.py")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--method", required=True, choices=sorted(PLANTED_METHODS))
+    parser.add_argument("--method", required=True, choices=methods_with(PLANTED))
     parser.add_argument("--shuffled", action="store_true")
+    parser.add_argument(
+        "--label", help="name of a run with changed settings; one of `also` of the experiment brings its own"
+    )
     parser.add_argument("--set", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     parser.add_argument("--recipe", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     try:
         run(options)
-    except (HFVTGError, OSError) as error:
+    except (HFVTGError, StrictDataclassError, OSError) as error:
         print(f"learn_planted: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def run(options) -> None:
-    recipe = planted_grounding.planted_setting(options.method).recipe.replace(**dict(options.recipe))
+    setting = experiment(options.method, PLANTED)
+    recipe = setting.recipe.replace(**dict(options.recipe))
+    changes = {**setting.also.get(options.label, {}), **dict(options.set)}
     started, cpu = time.monotonic(), time.process_time()
     trainer, metrics = planted_grounding.learn(
-        options.method, options.data, options.out, options.shuffled, recipe, **dict(options.set)
+        options.method, options.data, options.out, options.shuffled, recipe, **changes
     )
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     floor = planted_grounding.floor(options.data)
@@ -58,6 +68,7 @@ def run(options) -> None:
         "benchmark": "planted_charades_sta",
         "split": "test",
         "shuffled": options.shuffled,
+        "label": options.label,
         "seed": recipe.seed,
         "metrics": {name: value for name, value in metrics.items() if name.startswith(("R@", "mIoU", "num_"))},
         "constant_moment": floor,
@@ -67,7 +78,7 @@ def run(options) -> None:
         "epochs": recipe.epochs,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "recipe": recipe.to_dict(),
-        "config_overrides": dict(options.set),
+        "config_overrides": changes,
     }
     write_json(options.out.with_suffix(".json"), record)
     name, reached = "R@1,IoU=0.5", metrics["R@1,IoU=0.5"]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Writes the figures of all model cards from records; nothing in those sections is written by hand.
+"""Writes the figures of all model cards from records; nothing in those sections is written by hand. The table of
+methods in README.md is written too.
 
-python scripts/make_model_card.py                             # from model_cards/results.jsonl and papers.json
+python scripts/make_model_card.py                             # from model_cards/results.jsonl and the papers
 python scripts/make_model_card.py outputs/compare/*.json outputs/mmn/results.json   # these are added first
 
 A record is a results.json of train.py, or what compare_moving_shapes.py and learn_planted.py write; of two of the same
@@ -12,8 +13,15 @@ import argparse
 import sys
 from pathlib import Path
 
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.cards import RECORD_FIELDS, read_records, write_cards
+from hf_vtg.files import write_text
+from scripts.lab.cards import RECORD_FIELDS, read_records, with_method_table, write_cards
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "model_cards"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,10 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
         description=f"{__doc__}\n{fields}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("records", nargs="*", type=Path, help=".json with one record, or .jsonl")
-    parser.add_argument("--cards", type=Path, default=Path(__file__).resolve().parent.parent / "model_cards")
+    parser.add_argument("--cards", type=Path, default=CARDS)
     options = parser.parse_args(arguments)
     try:
         written = write_cards(options.cards, [r for path in options.records for r in read_records(path)])
+        if options.cards == CARDS:
+            page = ROOT / "README.md"
+            write_text(page, with_method_table(page.read_text(encoding="utf-8"), str(page)))
+            written.append(page)
     except (HFVTGError, OSError) as error:
         print(f"make_model_card: {error}", file=sys.stderr)
         return 2

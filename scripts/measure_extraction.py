@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_vtg.benchmarks.extraction import find_videos
 from hf_vtg.errors import HFVTGError, VideoError
 from hf_vtg.video.decode import VideoReader
 from hf_vtg.video.encoder import VideoEncoder
+from hf_vtg.video.extraction import find_videos
 
 
 def decode(path: Path, fps: float) -> int:

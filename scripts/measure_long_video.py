@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_vtg.resources import peak_memory
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts.lab.resources import peak_memory
 
 SIDE, FPS = 64, 5
 
@@ -52,7 +55,7 @@ def render(path: Path, minutes: int) -> None:
     """A square that wanders over a background which changes every ten seconds."""
     import av
 
-    from hf_vtg.cache import atomic_path
+    from hf_vtg.files import atomic_path
 
     random = np.random.default_rng(minutes)
     with atomic_path(path) as part, av.open(str(part), "w") as container:
@@ -72,7 +75,7 @@ def render(path: Path, minutes: int) -> None:
 
 def measure(video: Path, queries: int, model: str | None) -> dict[str, float]:
     """Seconds of encoding, of all sentences, and of one sentence; peak memory of this process."""
-    from hf_vtg.benchmarks.moving_shapes import generate_scenario, scenario_seeds
+    from hf_vtg.moving_shapes.scenarios import generate_scenario, scenario_seeds
     from hf_vtg.pipeline import DEFAULT_MODEL, load_pipeline
 
     known = [query.text for seed in scenario_seeds("demo") for query in generate_scenario(seed).sentences]

@@ -16,9 +16,17 @@ import json
 import sys
 from pathlib import Path
 
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.benchmarks import benchmark_builder
-from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
-from hf_vtg.benchmarks.planted import (
+from hf_vtg.errors import HFVTGError
+from hf_vtg.features.store import FeatureStore, write_feature_store
+from hf_vtg.files import write_text
+from hf_vtg.text.tokenization import WordVectors
+from scripts.lab import planted_grounding
+from scripts.lab.experiments import PLANTED, methods_with
+from scripts.lab.planted_features import (
     DECOYS,
     SentenceDirections,
     choose_videos,
@@ -26,11 +34,6 @@ from hf_vtg.benchmarks.planted import (
     planted_features,
     planted_spec,
 )
-from hf_vtg.cache import write_text
-from hf_vtg.errors import HFVTGError
-from hf_vtg.tokenization import WordVectors
-from hf_vtg.training import planted_grounding
-from hf_vtg.training.planted_methods import PLANTED_METHODS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,7 +85,7 @@ def run(options) -> None:
     print(f"{options.out}: {counts}")
     print(f"mean cosine to the sentence: {within:.3f} inside its moment, {without:.3f} outside (test)")
     print(f"constant moment: R@1,IoU=0.5 {floor['R@1,IoU=0.5']:.2f} ({floor['constant_moment']})")
-    for method in PLANTED_METHODS:
+    for method in methods_with(PLANTED):
         bound = planted_grounding.oracle_bound(method, words, store, splits["test"])
         print(f"oracle bound of {method}: R@1,IoU=0.5 {bound:.2f}")
 

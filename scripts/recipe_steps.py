@@ -19,9 +19,12 @@ from pathlib import Path
 
 import torch
 
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.recipe_steps import run_steps, step_seconds
-from hf_vtg.training.recipes import RECIPES
+from hf_vtg.models.registry import all_recipes
+from scripts.lab.recipe_steps import run_steps, step_seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _inside(options)
     failed = 0
     print(f"{'recipe':34} {'batch':>7} {'s/step':>8} {'GiB':>6} {'parameters':>12}  losses", flush=True)
-    for name in options.recipes or RECIPES:
+    for name in options.recipes or all_recipes():
         result = _in_this_process(name, options) if options.one_process else _in_own_process(name, options)
         failed += result is None or result["peak_gib"] > options.limit_gib
     return int(failed > 0)

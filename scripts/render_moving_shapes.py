@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from hf_vtg.benchmarks.moving_shapes import iter_scenarios, render_split
-from hf_vtg.benchmarks.shapes_world import SPLIT_NAMES
-from hf_vtg.cache import atomic_path
 from hf_vtg.errors import HFVTGError
+from hf_vtg.files import atomic_path
+from hf_vtg.moving_shapes.render import render_split
+from hf_vtg.moving_shapes.scenarios import iter_scenarios
+from hf_vtg.moving_shapes.world import SPLIT_NAMES
 
 
 def write_annotations(path: Path, config: str, args: argparse.Namespace) -> None:

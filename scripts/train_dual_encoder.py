@@ -6,13 +6,17 @@ python scripts/train_dual_encoder.py --features WORK/features --out outputs/dual
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.benchmarks import load_benchmark
-from hf_vtg.benchmarks.feature_store import FeatureStore
+from hf_vtg.features.store import FeatureStore
 from hf_vtg.metrics import constant_moment_baseline
-from hf_vtg.training.shapes_dual_encoder import (
+from scripts.lab.shapes_dual_encoder import (
     DualEncoderTraining,
     evaluate_dual_encoder,
     save_dual_encoder,

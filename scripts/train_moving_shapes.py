@@ -15,8 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+# The checkout instead of this folder, in which evaluate.py would hide the package evaluate.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training import shapes_assets
+from scripts.lab import shapes_assets
 
 STAGES = ("videos", "encoder", "features", "grounding", "report")
 

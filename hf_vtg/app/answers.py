@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HFVTGError, QueryError, VideoError
-from ..paragraphs import split_sentences
 from ..pipeline import load_pipeline
+from ..text.paragraphs import split_sentences
 from ..video.decode import probe_video
 from .settings import AppSettings
 

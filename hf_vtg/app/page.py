@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import HFVTGError
+from ..errors import HFVTGError, install_hint
 from .answers import PARAGRAPH, SEPARATE, Answerer, Uploads
 from .markup import CSS, SCRIPT, answer_html, message_html
 from .settings import AppSettings
@@ -28,13 +28,14 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise HFVTGError('The web page needs Gradio: pip install "hf-vtg[demo,video]".') from error
+        raise HFVTGError(f"The web page needs Gradio: {install_hint('demo,video')}.") from error
     return gradio
 
 
 def make_samples(folder: Path) -> dict[str, tuple[str, str]]:
     """Name -> (video file, sentences): moving_shapes videos of no split, rendered into ``folder``."""
-    from ..benchmarks.moving_shapes import generate_scenario, render_video, scenario_seeds
+    from ..moving_shapes.render import render_video
+    from ..moving_shapes.scenarios import generate_scenario, scenario_seeds
 
     samples = {}
     for number, seed in enumerate(scenario_seeds("demo", SAMPLE_SEEDS), start=1):

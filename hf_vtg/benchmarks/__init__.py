@@ -6,14 +6,7 @@ import importlib
 from typing import Any
 
 from ..errors import AnnotationError
-
-BUILDERS = {
-    "activitynet_captions": ("activitynet_captions", "ActivityNetCaptions"),
-    "charades_sta": ("charades_sta", "CharadesSTA"),
-    "jsonl": ("jsonl", "JsonlBenchmark"),
-    "moving_shapes": ("moving_shapes", "MovingShapes"),
-    "tacos": ("tacos", "TACoS"),
-}
+from .facts import BENCHMARKS
 
 
 def load_benchmark(
@@ -31,7 +24,7 @@ def load_benchmark(
     A row is ``{"video_id": str, "duration": float, "sentences": [str], "moments": [[start, end]]}``, in seconds.
 
     Args:
-        name: see ``BUILDERS``; ``jsonl`` for own data.
+        name: see ``BENCHMARKS``; ``jsonl`` for own data.
         data_dir: folder with the official files, unchanged; or a file, a list of files, or ``{split: file}``.
         config: ``sentence``, one query a row; ``video``, all sentences of a video in one row; or ``paragraph``, the
             rows of the paragraph methods (a video, or a part of it, in one row: see the builder).
@@ -73,10 +66,10 @@ def benchmark_builder(
 
 
 def builder_class(name: str) -> type:
-    """The class behind a name of ``BUILDERS``. AnnotationError: unknown name."""
-    if name not in BUILDERS:
-        close = difflib.get_close_matches(str(name), BUILDERS, n=1, cutoff=0.4)
+    """The class behind a name of ``BENCHMARKS``. AnnotationError: unknown name."""
+    if name not in BENCHMARKS:
+        close = difflib.get_close_matches(str(name), BENCHMARKS, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise AnnotationError(f"unknown benchmark {name!r}; {hint}Known: {', '.join(BUILDERS)} (jsonl: own data)")
-    module, class_name = BUILDERS[name]
+        raise AnnotationError(f"unknown benchmark {name!r}; {hint}Known: {', '.join(BENCHMARKS)} (jsonl: own data)")
+    module, class_name = BENCHMARKS[name].builder
     return getattr(importlib.import_module(f".{module}", __name__), class_name)

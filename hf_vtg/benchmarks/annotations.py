@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnnotationError
+from .facts import BENCHMARKS
 
 EMPTY_MOMENT = "end not after start"
 EMPTY_SENTENCE = "empty sentence"
@@ -18,12 +19,6 @@ ROUNDING = 1e-6
 MAX_EXAMPLES = 20
 # Longer whole numbers are beyond every float: they count as infinite, and Python refuses to read the longest.
 MAX_DIGITS = sys.float_info.max_10_exp
-# What the video ids of the published benchmarks look like: a file of another one is refused by them.
-VIDEO_IDS = {
-    "activitynet_captions": r"v_[\w-]{11}",
-    "charades_sta": r"[A-Z0-9]{5}",
-    "tacos": r"s\d+-d\d+(?:\.avi)?",
-}
 
 
 @dataclass
@@ -166,7 +161,8 @@ def clean(
 
 def refuse_foreign_video(benchmark: str, video_id: Any, where: str) -> None:
     """AnnotationError if ``video_id`` is of the form of another benchmark's ids."""
-    forms = {name: form for name, form in VIDEO_IDS.items() if re.fullmatch(form, str(video_id))}
+    own_forms = {name: known.video_ids for name, known in BENCHMARKS.items() if known.video_ids}
+    forms = {name: form for name, form in own_forms.items() if re.fullmatch(form, str(video_id))}
     if forms and benchmark not in forms:
         other = next(iter(forms))
         raise AnnotationError(

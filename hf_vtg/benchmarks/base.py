@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import datasets
 
-from ..cache import cache_root, cannot_write, write_json
 from ..errors import AnnotationError
+from ..files import cache_root, cannot_write, write_json
 from .annotations import SplitReport, VideoAnnotation, clean, content_hash
 from .finding import ExpectedFiles, find_files
 
@@ -57,7 +57,7 @@ class BenchmarkBuilder(datasets.GeneratorBasedBuilder):
     Args:
         data_dir: folder, file, files, or dict from split to file(s): see :func:`find_files`.
         config_name: ``sentence`` (default), ``video`` or ``paragraph``.
-        cache_dir: default ``datasets`` below :func:`hf_vtg.cache.cache_root`.
+        cache_dir: default ``datasets`` below :func:`hf_vtg.files.cache_root`.
         annotation_version, clip, drop_invalid: see :class:`BenchmarkConfig`; not clipping and not dropping are for
             comparisons with published loaders only.
 

@@ -8,14 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import AnnotationError
-from .annotations import (
-    SplitReport,
-    VideoAnnotation,
-    read_grouped_json,
-    read_text,
-    refuse_foreign_video,
-    text_lines,
-)
+from .annotations import SplitReport, VideoAnnotation, read_grouped_json, read_text, refuse_foreign_video, text_lines
 from .base import BenchmarkBuilder
 from .finding import ExpectedFiles
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,8 @@ import numpy as np
 
 from ..errors import AnnotationError, VideoError
 from ..metrics import constant_moment_baseline
-from .annotations import (
-    SplitReport,
-    VideoAnnotation,
-    clean,
-    grouped_entries,
-    jsonl_object,
-    text_lines,
-)
-from .extraction import VIDEO_SUFFIXES
-from .finding import split_of
+from .annotations import SplitReport, VideoAnnotation, clean, grouped_entries, jsonl_object, text_lines
+from .finding import VIDEO_SUFFIXES, split_of
 
 FIELDS = ("video_id", "duration", "sentences", "moments")
 # What others call the fields.
@@ -76,14 +68,18 @@ class DataReport:
 
 
 def check_annotations(
-    paths: Sequence[str | Path], videos: str | Path | None = None, features: str | Path | None = None
+    paths: Sequence[str | Path],
+    videos: Mapping[str, Path] | None = None,
+    duration_of: Callable[[Path], float] | None = None,
+    features: Collection[str] | None = None,
 ) -> DataReport:
     """Check annotation files: JSONL of ``{"video_id", "duration", "sentences", "moments"}`` or grouped json.
 
     Args:
         paths: files, one a split.
-        videos: folder that should hold a file for each video; durations are compared with the files'.
-        features: feature file or folder that should hold each video.
+        videos: id -> file, which should have each video; ``duration_of`` tells a file's seconds, which are compared,
+            or raises VideoError.
+        features: ids with features, which should have each video (a FeatureStore).
 
     Returns:
         The findings, statistics of each file, and the floor: what a constant moment reaches, fitted on the train
@@ -97,7 +93,7 @@ def check_annotations(
         rows[path] = _check_file(path, report)
     _check_overlap(rows, report)
     if videos is not None:
-        _check_videos(rows, Path(videos), report)
+        _check_videos(rows, videos, duration_of, report)
     if features is not None:
         _check_features(rows, features, report)
     for path, own in rows.items():
@@ -220,18 +216,19 @@ def _check_overlap(rows: Mapping[Path, list[VideoAnnotation]], report: DataRepor
         seen.update({row.video_id: path for row in own})
 
 
-def _check_videos(rows: Mapping[Path, list[VideoAnnotation]], folder: Path, report: DataReport) -> None:
-    from ..video.decode import probe_video
-    from .extraction import find_videos
-
-    files = find_videos([folder])
+def _check_videos(
+    rows: Mapping[Path, list[VideoAnnotation]],
+    files: Mapping[str, Path],
+    duration_of: Callable[[Path], float],
+    report: DataReport,
+) -> None:
     for row in _unique(rows):
         file = files.get(row.video_id)
         if file is None:
-            report.error(row.where, f"no file of video {row.video_id!r} in {folder}{_near(row.video_id, files)}")
+            report.error(row.where, f"no file of video {row.video_id!r}{_near(row.video_id, files)}")
             continue
         try:
-            seconds = probe_video(file).duration
+            seconds = duration_of(file)
         except VideoError as error:
             report.error(row.where, str(error))
             continue
@@ -239,14 +236,11 @@ def _check_videos(rows: Mapping[Path, list[VideoAnnotation]], folder: Path, repo
             report.warn(row.where, f"duration is {row.duration:g} s, {file} is {seconds:.2f} s long")
 
 
-def _check_features(rows: Mapping[Path, list[VideoAnnotation]], features: str | Path, report: DataReport) -> None:
-    from .feature_store import FeatureStore
-
-    store = FeatureStore(features)
+def _check_features(rows: Mapping[Path, list[VideoAnnotation]], store: Collection[str], report: DataReport) -> None:
     for row in _unique(rows):
         if row.video_id not in store:
             near = _near(row.video_id, list(store))
-            report.error(row.where, f"no features of video {row.video_id!r} in {features}{near}; extract them")
+            report.error(row.where, f"no features of video {row.video_id!r}{near}; extract them")
 
 
 def _unique(rows: Mapping[Path, list[VideoAnnotation]]) -> list[VideoAnnotation]:

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..errors import AnnotationError
-from ..folders import whole_folder
+from ..files import whole_folder
 from . import benchmark_builder, builder_class
 from .annotations import MAX_EXAMPLES, SplitReport
 

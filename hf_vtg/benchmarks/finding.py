@@ -10,6 +10,8 @@ from ..errors import AnnotationError
 
 # Per split, in order of preference: names that belong together, the first of them holding the annotations.
 ExpectedFiles = Mapping[str, Sequence[tuple[str, ...]]]
+# Endings of video files; a video's id is its file's name without one.
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp"}
 SPLITS = ("train", "validation", "test")
 _SPLIT_WORDS = {"train": "train(?:ing)?", "validation": "val(?:id|idation)?|dev", "test": "test(?:ing)?"}
 

@@ -1,41 +1,25 @@
-"""moving_shapes: a synthetic benchmark of coloured shapes, from sentences to video files, made from seeds alone.
+"""moving_shapes: annotations of the simulator's scenarios, computed from seeds alone.
 
-Annotations need no file: the builder computes them. :func:`render_split` writes the videos, named after their ids.
-Each split is the head of its own range of seeds (``shapes_world.split_seeds``); another ``seed`` gives a new benchmark
-of the same kind, with the same held-out triples and wordings.
+Annotations need no file, and :func:`hf_vtg.moving_shapes.render.render_split` writes the videos, named after their
+ids. Each split is the head of its own range of seeds (``moving_shapes.world.split_seeds``); another ``seed`` gives a
+new benchmark of the same kind, with the same held-out triples and wordings.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
 
 from ..errors import AnnotationError
+from ..moving_shapes.scenarios import generate_scenario, scenario_seeds
+from ..moving_shapes.world import GENERATOR_VERSION, SPLIT_SIZES
 from .annotations import SplitReport
 from .base import FEATURES, BenchmarkBuilder, BenchmarkConfig
-from .shapes_render import render_frames, render_video
-from .shapes_sampling import generate_scenario
-from .shapes_text import VOCABULARY
-from .shapes_world import GENERATOR_VERSION, SPLIT_SIZES, Scenario, split_seeds
-
-__all__ = [
-    "VOCABULARY",
-    "MovingShapes",
-    "MovingShapesConfig",
-    "generate_scenario",
-    "iter_scenarios",
-    "render_frames",
-    "render_split",
-    "render_video",
-    "scenario_seeds",
-]
 
 VERSION = datasets.Version(f"{GENERATOR_VERSION}.0.0")
 EXTRA_FEATURES = {
@@ -44,6 +28,9 @@ EXTRA_FEATURES = {
     "wording": datasets.List(datasets.Value("string")),
     "needs_context": datasets.List(datasets.Value("bool")),
 }
+
+
+_cached_scenario = lru_cache(maxsize=sum(SPLIT_SIZES.values()))(generate_scenario)
 
 
 @dataclass
@@ -98,45 +85,3 @@ class MovingShapes(BenchmarkBuilder):
             report.sentences_read += sentences
             report.sentences_kept += sentences
             yield from rows
-
-
-def scenario_seeds(split: str, num_videos: int | None = None, seed: int = 0) -> range:
-    """Seeds of the first ``num_videos`` scenarios of a split (default: all of the benchmark's split; 10 of demo)."""
-    seeds = split_seeds(split, seed)
-    count = SPLIT_SIZES.get(split, 10) if num_videos is None else num_videos
-    if not 0 < count <= len(seeds):
-        raise AnnotationError(f"num_videos must be 1 to {len(seeds)}, not {count}")
-    return seeds[:count]
-
-
-_cached_scenario = lru_cache(maxsize=sum(SPLIT_SIZES.values()))(generate_scenario)
-
-
-def iter_scenarios(split: str, num_videos: int | None = None, seed: int = 0) -> Iterator[Scenario]:
-    """The scenarios of a split in order; about 5 ms each."""
-    return map(generate_scenario, scenario_seeds(split, num_videos, seed))
-
-
-def render_split(
-    out_dir: str | os.PathLike, split: str, num_videos: int | None = None, seed: int = 0, workers: int = 1
-) -> Iterator[tuple[Path, bool]]:
-    """Writes the videos of a split as ``out_dir/VIDEO_ID.mp4``; what is there already is not written again.
-
-    Yields:
-        (path, written) for each video, in order.
-    """
-    job = partial(_render_one, Path(out_dir))
-    seeds = scenario_seeds(split, num_videos, seed)
-    if workers <= 1:
-        yield from map(job, seeds)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(job, seeds, chunksize=4)
-
-
-def _render_one(out_dir: Path, seed: int) -> tuple[Path, bool]:
-    scenario = generate_scenario(seed)
-    path = out_dir / f"{scenario.video_id}.mp4"
-    if path.exists():
-        return path, False
-    return render_video(scenario, path), True

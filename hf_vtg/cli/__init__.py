@@ -3,13 +3,11 @@
 import os
 import sys
 
-from transformers import logging
-
 from ..errors import HFVTGError
-from . import app, check_data, convert, evaluate, extract, ground, recipes, train
+from . import app, check_data, convert, evaluate, extract, ground, inspect, parquet, recipes, train, words
 from .parser import Parser
 
-COMMANDS = (ground, extract, check_data, train, evaluate, recipes, convert, app)
+COMMANDS = (ground, extract, inspect, check_data, train, evaluate, recipes, words, convert, parquet, app)
 DEBUG = "HF_VTG_DEBUG"
 
 EPILOG = """\
@@ -18,8 +16,8 @@ examples:
   hf-vtg extract videos/ --backbone openai/clip-vit-base-patch32 --fps 2 --out features.h5
   hf-vtg COMMAND --help
 
-exit status: 0 done (videos that cannot be read are named on stderr while others can), 1 check-data found errors,
-2 nothing was done and a message says what to change, 130 interrupted.
+exit status: 0 done (videos that cannot be read are named on stderr while others can), 1 check-data or inspect found
+errors, 2 nothing was done and a message says what to change, 130 interrupted.
 """
 
 
@@ -29,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)
+    from transformers import logging
+
     logging.disable_progress_bar()  # of transformers' loading
     for stream in (sys.stdout, sys.stderr):
         # A name or sentence that the terminal cannot show is no reason to fail.

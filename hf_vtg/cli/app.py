@@ -27,7 +27,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: Any) -> int:
-    from ..app import AppSettings, serve
+    from ..app.page import serve
+    from ..app.settings import AppSettings
 
     settings = AppSettings(
         models=tuple(options.model),

@@ -26,8 +26,16 @@ def add(commands: Any) -> None:
 
 def run(options: Any) -> int:
     from ..benchmarks.checking import check_annotations
+    from ..features.store import FeatureStore
+    from ..video.decode import probe_video
+    from ..video.extraction import find_videos
 
-    report = check_annotations(options.files, options.videos, options.features)
+    report = check_annotations(
+        options.files,
+        find_videos([options.videos]) if options.videos else None,
+        lambda file: probe_video(file).duration,
+        FeatureStore(options.features) if options.features else None,
+    )
     if options.json:
         print_json(report.to_dict(), indent=2)
         return 1 if report.errors else 0

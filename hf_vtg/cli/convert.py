@@ -13,6 +13,8 @@ EXAMPLES = """\
 
 
 def add(commands: Any) -> None:
+    from ..benchmarks.facts import FEATURES, PUBLISHED
+
     parser = add_command(
         commands,
         "convert",
@@ -21,20 +23,20 @@ def add(commands: Any) -> None:
         'Turns a published checkpoint into a folder that pipeline("video-grounding") loads. Nothing in it is run.',
         EXAMPLES,
     )
-    parser.add_argument("--method", required=True, help="mmn, hisa, ianet or clear")
+    parser.add_argument("--method", required=True, help="one with published weights; an unknown one lists them")
     parser.add_argument("--checkpoint", required=True, type=Path, help="FILE.pth or FILE.safetensors")
     parser.add_argument("--output", required=True, type=Path, help="folder for model, processor and card")
-    parser.add_argument("--benchmark", help="published experiment: charades_sta, activitynet_captions or tacos")
+    parser.add_argument("--benchmark", help=f"published experiment: {', '.join(PUBLISHED)}")
     parser.add_argument("--config", type=Path, help="instead: the official configuration, or ours, as JSON or YAML")
     parser.add_argument("--variant", default="official", help="official (default): the official code's numbers")
     parser.add_argument("--text-model", help="whose tokenizer to use; default distilbert-base-uncased")
     parser.add_argument("--word-vectors", help="GloVe file, npz or folder, for methods without a text model")
-    parser.add_argument("--features", help="what it was trained on: a name of FEATURE_PRESETS")
+    parser.add_argument("--features", help=f"what it was trained on: {', '.join(FEATURES)}")
     parser.add_argument("--push-to-hub", metavar="REPO", help="also publish the folder there")
 
 
 def run(options: Any) -> int:
-    from ..converting import Conversion, convert_checkpoint
+    from ..models.checkpoints import Conversion, convert_checkpoint
 
     job = Conversion(**{name: getattr(options, name) for name in Conversion.__dataclass_fields__})
     model, _ = convert_checkpoint(job)

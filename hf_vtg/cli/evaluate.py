@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 def run(options: Any) -> int:
     from ..benchmarks.predictions import evaluate_predictions, format_table
-    from ..cache import write_json
+    from ..files import write_json
 
     names = ("predictions", "references", "format", "inclusive", "round_iou", "iou_thresholds", "ranks")
     results = evaluate_predictions(**{name: getattr(options, name) for name in names})

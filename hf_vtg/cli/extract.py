@@ -49,8 +49,8 @@ def build_encoder(options: Any, cache: Any = None) -> Any:
 
 
 def run(options: Any) -> int:
-    from ..benchmarks.extraction import extract_features, find_videos
     from ..video.cache import FeatureCache
+    from ..video.extraction import extract_features, find_videos
 
     videos = find_videos(options.videos)
     encoder = build_encoder(options, FeatureCache() if options.cache else None)

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HFVTGError, QueryError, VideoError
-from ..paragraphs import split_sentences
-from ..pipeline import DEFAULT_MODEL, load_pipeline
+from ..text.paragraphs import split_sentences
 from .parser import add_command, device, note, positive, print_json, read_lines
 
 EXAMPLES = """\
@@ -31,7 +30,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="the sentences are one text, told in order; a single --query is split into sentences",
     )
-    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or Hub id; default: the shipped one")
+    parser.add_argument("--model", help="folder or Hub id; default: the shipped one")
     parser.add_argument("--backbone", help="vision model; default: the one the model was trained with")
     parser.add_argument("--top-k", type=positive, default=5, help="moments a sentence (5)")
     parser.add_argument("--device", type=device, help="cpu, cuda, ...; default: the best there is")
@@ -40,12 +39,16 @@ def add(commands: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="timeline as .png, .svg or .pdf")
     parser.add_argument("--map", type=Path, metavar="FILE", help="score maps of the sentences, likewise")
     parser.add_argument(
-        "--attention", type=Path, metavar="FILE", help="attention of words and clips, likewise: HiSA, IA-Net, HSCNet"
+        "--attention",
+        type=Path,
+        metavar="FILE",
+        help="attention of words and clips, likewise, of methods that have it",
     )
 
 
 def run(options: Any) -> int:
-    from ..benchmarks.extraction import find_videos
+    from ..pipeline import DEFAULT_MODEL, load_pipeline
+    from ..video.extraction import find_videos
     from ..visualization import check_attention
 
     queries = [*options.query, *(read_lines(options.queries) if options.queries else [])]
@@ -56,7 +59,9 @@ def run(options: Any) -> int:
     for picture in filter(None, (options.plot, options.map, options.attention)):
         check_picture(picture, len(queries))
     videos = find_videos(options.videos)
-    pipe = load_pipeline(options.model, device=None if options.device == "auto" else options.device)
+    pipe = load_pipeline(
+        options.model or str(DEFAULT_MODEL), device=None if options.device == "auto" else options.device
+    )
     # Bad text, and what cannot be drawn, is found before minutes are spent on the first video.
     pipe.processor(text=[queries])
     if options.attention:

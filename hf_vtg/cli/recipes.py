@@ -22,16 +22,18 @@ def add(commands: Any) -> None:
         "changes them), those of the model (--set FIELD=VALUE), and how text and features reach it.",
         EXAMPLES,
     )
-    parser.add_argument("name", nargs="?", help="one recipe, such as mmn/charades_sta")
+    parser.add_argument("name", nargs="?", help="one recipe, such as mmn/charades_sta, or those of a method")
 
 
 def run(options: Any) -> int:
-    from ..training.recipes import RECIPES, get_recipe
+    from ..models.registry import all_recipes, get_recipe
 
-    chosen = RECIPES if options.name is None else {options.name: get_recipe(options.name)}
+    recipes = all_recipes()
+    of_method = {name: recipe for name, recipe in recipes.items() if recipe.method == options.name}
+    chosen = recipes if options.name is None else of_method or {options.name: get_recipe(options.name)}
     if options.json:
         print_json({name: _record(recipe) for name, recipe in chosen.items()}, indent=2)
-    elif options.name is not None:
+    elif options.name in chosen:
         for name, value in _record(chosen[options.name]).items():
             if isinstance(value, dict) and name in ("model", "processor"):
                 print(f"\n{name}")
@@ -50,10 +52,12 @@ def run(options: Any) -> int:
 
 def _record(recipe: Any) -> dict[str, Any]:
     """The recipe's fields, and those of the model and the processor that it trains."""
-    from ..auto import METHODS
     from ..configuration import VideoGroundingConfig
+    from ..models.registry import get_method
 
-    config = METHODS[recipe.method][0].for_benchmark(recipe.benchmark, recipe.variant)
+    config_class = get_method(recipe.method).config_class
+    known = recipe.benchmark in config_class.presets
+    config = config_class.for_benchmark(recipe.benchmark, recipe.variant) if known else config_class()
     of_all = set(VideoGroundingConfig.__dataclass_fields__) - {"feature_dim"}
     model = {name: value for name, value in config.to_dict().items() if name in type(config).__dataclass_fields__}
     text = {"text_encoder": config.text_config.model_type, "text_hidden_size": config.text_hidden_size}

@@ -118,7 +118,7 @@ def _features(options: Any, arguments: dict[str, Any]) -> str:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise HFVTGError("Several processes would encode the same videos: run `hf-vtg extract` first.")
     from ..benchmarks import load_benchmark
-    from ..benchmarks.extraction import extract_features, find_videos
+    from ..video.extraction import extract_features, find_videos
 
     out = Path(options.features or Path(options.output_dir) / FEATURES)
     splits = load_benchmark(arguments["benchmark"], data_dir=options.annotations, version=options.version)
@@ -142,7 +142,7 @@ def _recipe_option(text: str) -> tuple[str, object]:
 
 def _chosen_recipe(fields: dict[str, Any]) -> dict[str, Any]:
     """Method, benchmark and variant: those of the named recipe, unless said otherwise."""
-    from ..training.recipes import get_recipe
+    from ..models.registry import get_recipe
 
     names = [value for field, value in fields["recipe_overrides"] if not field]
     changes = [(field, value) for field, value in fields["recipe_overrides"] if field]

@@ -1,0 +1,1 @@
+"""Layers and geometry that at least two methods use."""

@@ -1,6 +1,8 @@
 """Clips of methods that take a fixed number of them."""
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from ..errors import ModelError
 
@@ -22,3 +24,21 @@ def full_length(features: torch.Tensor, mask: torch.Tensor | None, num_clips: in
             f"{tuple(features.shape)}. Resample them with the model's processor."
         )
     return features[:, :num_clips]
+
+
+def pool_clips(features: torch.Tensor, projection: nn.Conv1d, kernel_size: int, stride: int) -> torch.Tensor:
+    """(B, M, D) features -> (B, C, N) clips: a 1x1 convolution, ReLU, average pooling (2D-TAN, FrameAvgPool)."""
+    return F.avg_pool1d(projection(features.transpose(1, 2)).relu(), kernel_size, stride)
+
+
+class ClipPooling(nn.Module):
+    """:func:`pool_clips` with a projection of its own."""
+
+    def __init__(self, feature_dim: int, channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.projection = nn.Conv1d(feature_dim, channels, 1)
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, M, D) -> (B, C, N)"""
+        return pool_clips(features, self.projection, self.kernel_size, self.stride)

@@ -1,7 +1,7 @@
 """Pieces that the losses of several methods share."""
 
 import torch
-import torch.distributed as dist
+from torch.nn import functional as F
 
 
 def upcast(x: torch.Tensor) -> torch.Tensor:
@@ -9,44 +9,11 @@ def upcast(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class _GatherWithGradient(torch.autograd.Function):
-    """All-gather along dimension 0 whose backward sums the gradients of all ranks."""
-
-    @staticmethod
-    def forward(ctx, x):
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+def scaled_iou(iou: torch.Tensor, least: float, most: float) -> torch.Tensor:
+    """Targets of cells: their IoU with the moment, ``least`` .. ``most`` scaled to 0 .. 1 (2D-TAN and its heirs)."""
+    return ((iou - least) / (most - least)).clamp(0, 1)
 
 
-def world_size() -> int:
-    """Number of processes that train together; 1 without torch.distributed."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _row_counts(count: int, device: torch.device) -> list[int]:
-    counts = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([count], device=device))
-    return torch.cat(counts).tolist()
-
-
-def rows_before(count: int, device: torch.device) -> int:
-    """How many rows the processes of lower rank hold, when this one holds ``count``."""
-    return sum(_row_counts(count, device)[: dist.get_rank()])
-
-
-def gather_padded(x: torch.Tensor) -> torch.Tensor:
-    """Rows of all processes, (N_0 + N_1 + ..., ...), in rank order, differentiable.
-
-    Ranks may hold different numbers of rows: they are padded to the largest for the exchange.
-    """
-    counts = _row_counts(x.shape[0], x.device)
-    padded = torch.cat([x, x.new_zeros(max(counts) - x.shape[0], *x.shape[1:])])
-    parts = _GatherWithGradient.apply(padded).chunk(len(counts))
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+def iou_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross entropy of (R, P) sentences x cells with their :func:`scaled_iou`."""
+    return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))

@@ -32,12 +32,6 @@ def proposal_cells(num_clips: int, pooling_counts: list[int] | tuple[int, ...]) 
     return np.array(sorted(cells), dtype=np.int64)
 
 
-def interior_cells(cells: np.ndarray, num_clips: int) -> np.ndarray:
-    """(P,) bool: cells that neither begin nor end with the video, and the two single clips that do (CLEAR)."""
-    first, last = cells.T
-    return ((first > 0) & (last < num_clips - 1)) | ((first == last) & ((first == 0) | (last == num_clips - 1)))
-
-
 class ProposalGrid(ComputedBuffers):
     """The valid cells of an N x N map, and the span maximum over them.
 
@@ -57,6 +51,13 @@ class ProposalGrid(ComputedBuffers):
     def num_cells(self) -> int:
         """P, the number of valid cells."""
         return self.cell_index.shape[0]
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(N, N) bool: which cells exist."""
+        valid = np.zeros((self.num_clips, self.num_clips), dtype=bool)
+        valid[tuple(proposal_cells(self.num_clips, self.pooling_counts).T)] = True
+        return valid
 
     def moments(self, dtype: torch.dtype) -> torch.Tensor:
         """(P, 2) moments of the cells as fractions of the video, exact in ``dtype`` whatever the model's is."""

@@ -55,3 +55,15 @@ class PackedRecurrent(nn.Module):
             raise ModelError(f"Row {row} of {len(mask)} has padding before real elements. Pad on the right.")
         packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=states.shape[1])[0]
+
+
+def last_states(states: torch.Tensor, mask: torch.Tensor, bidirectional: bool = False) -> torch.Tensor:
+    """(R, L, H) states of right-padded rows and (R, L) mask -> (R, H) the state of each row's last real element.
+
+    The backward direction, the second half of H, ends at the first element, so its last state is taken there.
+    """
+    last = states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    if not bidirectional:
+        return last
+    half = states.shape[-1] // 2
+    return torch.cat([last[:, :half], states[:, 0, half:]], dim=1)

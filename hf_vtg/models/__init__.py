@@ -1,0 +1,1 @@
+"""The methods, a folder each; other people's models behind the same steps; the registry that finds them."""

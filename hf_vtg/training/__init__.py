@@ -1,1 +1,1 @@
-"""Training: recipes, collator, arguments and Trainer."""
+"""Training: plan, build, run; the Trainer and what a recipe makes it do."""

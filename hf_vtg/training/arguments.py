@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from ..errors import ModelError
-from .recipes import Recipe
+from ..recipe import Recipe
 
 
 @dataclass

@@ -1,9 +1,13 @@
 """What a recipe changes over time."""
 
+import logging
+
 from torch import nn
 from transformers import TrainerCallback, TrainerState
 
-from .recipes import Recipe
+from ..recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 class RecipeCallback(TrainerCallback):
@@ -33,6 +37,34 @@ class RecipeCallback(TrainerCallback):
         for hook in self.hooks:
             hook.remove()
         self.hooks = []
+
+
+class PlateauCallback(TrainerCallback):
+    """After an evaluation: the schedule "plateau" sees its loss, and the rates follow at once."""
+
+    def __init__(self, recipe: Recipe):
+        self.sign = -1.0 if recipe.plateau == "-loss" else 1.0
+        self.is_training = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.is_training = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.is_training = False
+
+    def on_evaluate(self, args, state, control, metrics=None, optimizer=None, lr_scheduler=None, **kwargs):
+        if not self.is_training:
+            return
+        if "eval_loss" not in (metrics or {}):
+            logger.warning("The schedule 'plateau' waits for eval_loss, which this evaluation does not give.")
+            return
+        schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
+        for factor in {id(f): f for f in schedule.lr_lambdas}.values():
+            factor.observe(self.sign * metrics["eval_loss"])
+        for group, base, factor in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor.factor
 
 
 class EvaluationEpochs(TrainerCallback):

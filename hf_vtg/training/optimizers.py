@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from .recipes import Recipe
+from ..recipe import Recipe
 
 
 class AdamWRawEpsilon(torch.optim.Optimizer):
@@ -60,6 +60,33 @@ OPTIMIZER_CLASSES = {
     "adam": torch.optim.Adam,
     "adamw_raw_epsilon": AdamWRawEpsilon,
 }
+
+
+class PlateauFactor:
+    """Factor on the learning rate that falls when an observed value has stopped falling (torch's ReduceLROnPlateau
+    with its default threshold of 1e-4, relative, and no least step).
+
+    Called by ``LambdaLR``, which saves and restores its attributes with a checkpoint.
+    """
+
+    THRESHOLD = 1e-4
+
+    def __init__(self, gamma: float, patience: int):
+        self.gamma, self.patience = gamma, patience
+        self.factor, self.best, self.bad = 1.0, math.inf, 0
+
+    def __call__(self, step: int) -> float:
+        return self.factor
+
+    def observe(self, value: float) -> None:
+        """Take note of an evaluation."""
+        # As torch has it: for a best value below 0 the limit lies above it.
+        if value < self.best * (1 - self.THRESHOLD):
+            self.best, self.bad = value, 0
+        else:
+            self.bad += 1
+        if self.bad > self.patience:
+            self.factor, self.bad = self.factor * self.gamma, 0
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe, args) -> torch.optim.Optimizer:

@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
-from ..cache import atomic_path, cannot_write
 from ..errors import ModelError
-from ..hub import model_card, uploading
+from ..files import atomic_path, cannot_write
+from ..hub.cards import model_card
+from ..hub.publishing import uploading
 from ..metrics import grounding_metrics
+from ..recipe import Recipe
 from .arguments import VideoGroundingTrainingArguments
 from .augmentation import CutAndJoined
-from .callbacks import EvaluationEpochs, RecipeCallback
+from .callbacks import EvaluationEpochs, PlateauCallback, RecipeCallback
 from .collator import VideoGroundingCollator
-from .optimizers import build_optimizer
-from .paragraphs import SampledEpochs, SampledSentences, evaluation_rows, training_rows
-from .recipes import Recipe
+from .optimizers import PlateauFactor, build_optimizer
+from .paragraph_rows import SampledEpochs, SampledSentences, evaluation_rows, training_rows
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class VideoGroundingTrainer(Trainer):
         if recipe is not None:
             self.add_callback(RecipeCallback(recipe))
             self.add_callback(EvaluationEpochs(recipe))
+            if recipe.schedule == "plateau":
+                self.add_callback(PlateauCallback(recipe))
 
     def _check_decodes(self) -> None:
         if not hasattr(self.processing_class, "post_process_video_grounding"):
@@ -127,14 +131,17 @@ class VideoGroundingTrainer(Trainer):
         if self.recipe is None:
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            steps_per_epoch = self._steps_per_epoch(num_training_steps)
-
-            def multiplier(step: int) -> float:
-                return self.recipe.lr_multiplier(step, steps_per_epoch)
-
-            self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, multiplier)
+            optimizer = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = LambdaLR(optimizer, self._multiplier(num_training_steps))
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _multiplier(self, num_training_steps: int) -> Callable[[int], float]:
+        """Factor on every learning rate by optimiser step."""
+        if self.recipe.schedule == "plateau":
+            return PlateauFactor(self.recipe.gamma, self.recipe.patience)
+        steps_per_epoch = self._steps_per_epoch(num_training_steps)
+        return lambda step: self.recipe.lr_multiplier(step, steps_per_epoch)
 
     def _steps_per_epoch(self, num_training_steps: int) -> int:
         if self.args.max_steps <= 0:
@@ -158,7 +165,7 @@ class VideoGroundingTrainer(Trainer):
                 raise ModelError(
                     f"The loss of step {self.state.global_step + 1} is {output.loss.item()} ({parts}). Training on "
                     "would spoil every weight: lower learning_rate, clip the gradients (max_grad_norm), train without "
-                    "bf16 or fp16, or look for NaN in the features (scripts/inspect_features.py)."
+                    "bf16 or fp16, or look for NaN in the features (hf-vtg inspect)."
                 )
             for name, value in output.losses.items():
                 self._loss_sums.setdefault(name, []).append(value)

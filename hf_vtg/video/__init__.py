@@ -1,0 +1,1 @@
+"""From a video file to clip features: decode, sample, preprocess, encode; and cutting, the network, a cache."""

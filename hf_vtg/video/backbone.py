@@ -11,7 +11,7 @@ from huggingface_hub import hf_hub_download
 from transformers import PreTrainedModel
 
 from ..errors import FeatureError, ModelError
-from ..folders import UNUSABLE
+from ..files import UNUSABLE
 from .preprocess import FramePreprocessor
 
 POOLINGS = ("pooler_output", "mean", "max", "image_embeds", "video_embeds")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import atomic_path, cache_root
 from ..errors import FeatureError
+from ..features.spec import FeatureSpec
+from ..files import atomic_path, cache_root
 from .backbone import file_sum
-from .features import FeatureSpec
 
 # Part of every key: raise it when the sampling rule or the preprocessing changes what features mean.
 _RULE = "1"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..cache import atomic_path
 from ..errors import VideoError
+from ..files import atomic_path
 from .decode import VideoReader, VideoSource, source_name, to_rgb
 from .sampling import as_fraction
 

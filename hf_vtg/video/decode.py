@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..errors import HFVTGError, VideoError
+from ..errors import HFVTGError, VideoError, install_hint
 from .sampling import as_fraction, in_order, on_screen, sample_grid
 
 VideoSource = str | os.PathLike | bytes | BinaryIO
@@ -328,5 +328,5 @@ def _import_av():
     try:
         import av
     except ImportError as error:
-        raise HFVTGError('reading video files needs PyAV: pip install "hf-vtg[video]"') from error
+        raise HFVTGError(f"reading video files needs PyAV: {install_hint('video')}") from error
     return av

@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import FeatureError, VideoError
+from ..features.spec import FeatureSpec
 from .backbone import Backbone
 from .cache import EncodedVideo, FeatureCache
 from .decode import VideoReader, VideoSource, check_readable
-from .features import FeatureSpec
 from .sampling import as_fraction, on_screen, sample_grid
 
 Sample = tuple[float, float, np.ndarray]

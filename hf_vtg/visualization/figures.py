@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import atomic_path
-from ..errors import HFVTGError
+from ..errors import HFVTGError, install_hint
+from ..files import atomic_path
 
 # Okabe and Ito's palette: told apart with any colour vision, and in grey.
 PREDICTION, TRUTH = "#0072B2", "#E69F00"
@@ -25,7 +25,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise HFVTGError('Pictures need matplotlib: pip install "hf-vtg[demo]".') from error
+        raise HFVTGError(f"Pictures need matplotlib: {install_hint('demo')}.") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -134,9 +134,7 @@ class CLEARConfig(VideoGroundingConfig):
         }
         for name in ("charades_sta", "activitynet_captions", "tacos")
     }
-
-    def processor_settings(self) -> dict[str, Any]:
-        return super().processor_settings() | {"num_clips": self.num_pre_clips}
+    processor_fields: ClassVar[dict[str, str]] = {"num_clips": "num_pre_clips"}
 
     @property
     def num_candidates(self) -> int:

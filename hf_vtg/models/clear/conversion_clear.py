@@ -8,6 +8,7 @@ import torch
 
 from ...configuration import WordVectorConfig
 from ...errors import ModelError
+from ...layers.losses import scaled_iou
 from ...layers.proposals import ProposalGrid
 from ...moments import clip_moments, temporal_iou, temporal_nms
 from ..conversion import load_official_weights, resolve_config
@@ -150,7 +151,7 @@ def golden_batch(
     hull = torch.maximum(moments, ticks)[..., 1] - torch.minimum(moments, ticks)[..., 0]
     targets = {
         "iou2d": iou,
-        "fine": ((iou - config.min_iou) / (config.max_iou - config.min_iou)).clamp(0, 1),
+        "fine": scaled_iou(iou, config.min_iou, config.max_iou),
         "coarse": (overlap.clamp(min=0) / (hull + 1e-7)).float().unsqueeze(1),
     }
     dtype = inputs["video_features"].dtype
@@ -211,8 +212,7 @@ def golden_outputs(
     if output.coarse_scores_broadcast is not None:
         tensors["coarse.scores_broadcast"] = output.coarse_scores_broadcast
     iou = _whole_map(model, inputs, targets["iou2d"])
-    least, most = model.config.min_iou, model.config.max_iou
-    scaled = ((iou - least) / (most - least)).clamp(0, 1)
+    scaled = scaled_iou(iou, model.config.min_iou, model.config.max_iou)
     return tensors | {
         "target.iou2d": iou,
         "target.fine": torch.where(full, grid.to_map(targets["fine"])[:, 0], scaled),

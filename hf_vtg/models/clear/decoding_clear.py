@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...layers.buffers import ComputedBuffers
+from ...layers.losses import scaled_iou
 from ...layers.proposals import proposal_cells
 from .configuration_clear import CLEARConfig
 
@@ -133,7 +134,7 @@ class CLEARFusion(ComputedBuffers):
     def _fill_boundary(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Boundary cells with the score of their range, rescaled as the fine targets are."""
         least, most = self.config.min_iou, self.config.max_iou
-        prefix, suffix = ((coarse - least) / (most - least)).clamp(0, 1).chunk(2, dim=1)
+        prefix, suffix = scaled_iou(coarse, least, most).chunk(2, dim=1)
         filled = torch.zeros_like(fine).index_copy(1, self.prefix, prefix)
         filled = torch.maximum(filled, torch.zeros_like(fine).index_copy(1, self.suffix, suffix))
         return torch.where(self.boundary & ~self.corner, filled, torch.maximum(fine, filled))

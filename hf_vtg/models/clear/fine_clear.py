@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...layers.buffers import ComputedBuffers
-from ...layers.map_conv import MaskedMapConv, strips_area, window_geometry
-from ...layers.proposals import ProposalGrid, interior_cells, proposal_cells
+from ...layers.clips import pool_clips
+from ...layers.proposals import ProposalGrid, proposal_cells
 from .configuration_clear import CLEARConfig
 from .query_clear import CLEARQueryEncoder
+from .windows_clear import CLEARMapConv, strips_area, window_geometry
 
 # Padded maps that are convolved at once in evaluation, in values: bounds the memory of many sentences.
 CHUNK = 2**26
@@ -27,6 +28,22 @@ def window_size(cells: torch.Tensor, num_clips: int) -> torch.Tensor:
     """Clips of the windows that hold so many."""
     step = max(1, num_clips // WINDOW_PARTS)
     return ((cells + step - 1) // step * step).clamp(max=num_clips)
+
+
+def interior_cells(cells: np.ndarray, num_clips: int) -> np.ndarray:
+    """(P,) bool: cells that neither begin nor end with the video, and the two single clips that do (CLEAR)."""
+    first, last = cells.T
+    return ((first > 0) & (last < num_clips - 1)) | ((first == last) & ((first == 0) | (last == num_clips - 1)))
+
+
+def scored_map(config: CLEARConfig) -> np.ndarray:
+    """(N, N) bool: cells that the fine branch scores, see ``fine_mask``."""
+    cells = proposal_cells(config.num_clips, config.pooling_counts)
+    if config.fine_mask == "interior":
+        cells = cells[interior_cells(cells, config.num_clips)]
+    scored = np.zeros((config.num_clips, config.num_clips), dtype=bool)
+    scored[tuple(cells.T)] = True
+    return scored
 
 
 class FineVideo(NamedTuple):
@@ -74,7 +91,7 @@ class CLEARFineBranch(ComputedBuffers):
             config.text_hidden_size, config.fine_query_hidden, width, config.query_layers, config.query_bidirectional
         )
         self.map_projection = nn.Linear(width, width)
-        self.map_conv = MaskedMapConv(
+        self.map_conv = CLEARMapConv(
             grid,
             width,
             width,
@@ -82,9 +99,8 @@ class CLEARFineBranch(ComputedBuffers):
             config.predictor_layers,
             config.map_convolution,
             norm=False,
-            interior=config.fine_mask == "interior",
+            valid=scored_map(config),
         )
-        self.map_conv.float32_weights = True
         self.predictor = nn.Linear(width, 1)
         self.register_computed_buffers()
 
@@ -93,18 +109,15 @@ class CLEARFineBranch(ComputedBuffers):
         cells = proposal_cells(size, self.config.pooling_counts)
         inside = np.full((size, size), len(cells))
         inside[cells[:, 0], cells[:, 1]] = np.arange(len(cells))
-        scored = np.ones(len(cells), dtype=bool)
-        if self.config.fine_mask == "interior":
-            scored = interior_cells(cells, size)
         return {
-            "scored": torch.from_numpy(scored),
+            "scored": torch.from_numpy(scored_map(self.config)[tuple(cells.T)]),
             "lookup": torch.from_numpy(np.pad(inside, padding, constant_values=len(cells) + 1)),
         }
 
     def encode_video(self, features: torch.Tensor, grid: ProposalGrid) -> FineVideo:
         """(B, num_pre_clips, D) features -> the cells."""
-        clips = self.clip_projection(features.transpose(1, 2)).relu()
-        clips = F.avg_pool1d(clips, features.shape[1] // grid.num_clips)
+        stride = features.shape[1] // grid.num_clips
+        clips = pool_clips(features, self.clip_projection, stride, stride)
         map2d = grid.span_max(clips)
         if self.config.fine_mask == "interior":
             # The published code empties the last column and keeps the features of the first row.

@@ -1,12 +1,6 @@
-"""The losses of CLEAR (official ``coarseModule.py``, ``fineGraind/fineloss.py``)."""
+"""The coarse loss of CLEAR (official ``coarseModule.py``); the fine one is ``hf_vtg.layers.losses.iou_loss``."""
 
 import torch
-from torch.nn import functional as F
-
-
-def fine_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Binary cross entropy of (R, P) logits of the scored cells and their scaled IoU, mean over all."""
-    return F.binary_cross_entropy_with_logits(logits, targets)
 
 
 def coarse_loss(scores: torch.Tensor, iou: torch.Tensor, scale: float, reduction: str) -> torch.Tensor:

@@ -13,16 +13,17 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ...layers.clips import full_length
-from ...layers.losses import upcast
+from ...layers.losses import iou_loss, scaled_iou, upcast
 from ...layers.proposals import ProposalGrid
-from ...layers.text import TextEncoder, restore_sentences, select_sentences
-from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from ...layers.text_encoder import TextEncoder
+from ...modeling import VideoGroundingPreTrainedModel
 from ...moments import temporal_iou
+from ...steps import VideoGroundingOutput
 from .coarse_clear import RESIDUAL_STD, CLEARCoarseBranch, CLEARResidualConv
 from .configuration_clear import CLEARConfig
 from .decoding_clear import CLEARFusion, Region
 from .fine_clear import CLEARFineBranch, FinePairs, window_size
-from .losses_clear import coarse_loss, fine_loss
+from .losses_clear import coarse_loss
 
 
 @dataclass
@@ -75,7 +76,6 @@ class CLEAROutput(VideoGroundingOutput):
         coarse_scores_broadcast: (R, R, T) of the R real sentences on each other's videos; with ``pairs_only=False``.
         fused_map: (R, P + 2, C) products of cells and query; with ``output_intermediates`` only, like
         hidden_maps: per layer (R, C, side, side); of the dense convolution only.
-        text_state: the sentences' embeddings.
     """
 
     coarse_scores: torch.Tensor | None = None
@@ -83,7 +83,8 @@ class CLEAROutput(VideoGroundingOutput):
     coarse_scores_broadcast: torch.Tensor | None = None
     fused_map: torch.Tensor | None = None
     hidden_maps: tuple[torch.Tensor, ...] | None = None
-    text_state: CLEARTextState | None = None
+
+    per_sentence = ("coarse_scores", "fine_logits")
 
 
 class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
@@ -94,6 +95,7 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
     """
 
     config: CLEARConfig
+    text_state_class = CLEARTextState
 
     def __init__(self, config: CLEARConfig):
         super().__init__(config)
@@ -117,12 +119,7 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
     def default_loss_weights(self) -> dict[str, float]:
         return {"loss_fine": 1.0, "loss_coarse": 1.0}
 
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> CLEARVideoState:
+    def encode_video(self, video_features, video_mask=None, output_intermediates=False) -> CLEARVideoState:
         """(B, num_pre_clips, D) resampled features -> embeddings of ranges and cells.
 
         Raises:
@@ -141,68 +138,40 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
             map2d=fine.map2d if output_intermediates else None,
         )
 
-    def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> CLEARTextState:
-        """(B, S, L) ids or (B, S, L, E) embeddings -> both sentence embeddings; padded sentences are not computed."""
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
-        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
-        states = self.text_encoder(ids, tokens, embeds)
-        coarse, (coarse_last, coarse_projected) = self.coarse.encode_query(states, tokens)
-        fine_last, fine = self.fine.query(states, tokens)
+    def encode_sentences(self, states, mask, output_intermediates=False) -> dict[str, torch.Tensor]:
+        """Token states -> the sentence embeddings of both branches."""
+        coarse, (coarse_last, coarse_projected) = self.coarse.encode_query(states, mask)
+        fine_last, fine = self.fine.query(states, mask)
         kept = {"coarse_query": coarse, "fine_query": fine}
         if output_intermediates:
             kept |= {"coarse_last": coarse_last, "coarse_projected": coarse_projected, "fine_last": fine_last}
-        restored = {name: restore_sentences(rows, sentence_mask) for name, rows in kept.items()}
-        return CLEARTextState(sentence_mask=sentence_mask, **restored)
+        return kept
 
-    def ground(
-        self, video_state: CLEARVideoState, text_state: CLEARTextState, output_intermediates: bool = False
-    ) -> CLEAROutput:
+    def ground_rows(self, pairs, video_state, text_state, output_intermediates=False) -> CLEAROutput:
         """Coarse scores, then fine scores where the coarse ones look, then both fused.
 
-        In evaluation the cells that the coarse branch drops are not computed.
+        In evaluation the cells that the coarse branch drops are not computed, unless losses need them.
         """
-        skip = not self.training and self.config.map_convolution == "strips"
-        return self._ground(video_state, text_state, output_intermediates, skip)
-
-    def ground_every_candidate(
-        self, video_state: CLEARVideoState, text_state: CLEARTextState, output_intermediates: bool = False
-    ) -> CLEAROutput:
-        """As :meth:`ground`, with fine logits of all cells: the loss needs them."""
-        return self._ground(video_state, text_state, output_intermediates, skip=False)
-
-    def _ground(self, video_state, text_state, output_intermediates: bool, skip: bool) -> CLEAROutput:
-        mask = text_state.sentence_mask
-        video = mask.nonzero()[:, 0]
-        queries, ranges = text_state.coarse_query[mask], video_state.range_embeds[video]
+        queries, ranges = pairs.of_sentences(text_state.coarse_query), pairs.of_videos(video_state.range_embeds)
         coarse = (ranges @ queries.unsqueeze(-1)).squeeze(-1)
         iou_scale = upcast(coarse) / self.config.coarse_scale
         region = None
         if self.config.decode == "fused" and self.config.prune:
             region = self.fusion.region(iou_scale.detach())
-        pairs = FinePairs(video_state.cell_embeds, video, text_state.fine_query[mask])
-        logits = self._fine_logits(pairs, region if skip else None)
-        scores = self.fusion.scores(upcast(logits).sigmoid(), iou_scale, region)
-        scores = restore_sentences(scores, mask).masked_fill(~mask.unsqueeze(-1), -torch.inf)
-        fused = self.fine.fuse(pairs) if output_intermediates else None
+        fine = FinePairs(video_state.cell_embeds, pairs.video, pairs.of_sentences(text_state.fine_query))
+        skip = not (self.training or pairs.every_candidate) and self.config.map_convolution == "strips"
+        logits = self._fine_logits(fine, region if skip else None)
+        fused = self.fine.fuse(fine) if output_intermediates else None
         dense = output_intermediates and self.config.map_convolution == "dense"
+        scores = self.fusion.scores(upcast(logits).sigmoid(), iou_scale, region)
         return CLEAROutput(
-            moments=self.grid.moments(scores.dtype).expand(*scores.shape, 2),
+            moments=self.grid.moments(scores.dtype),
             scores=scores,
-            video_state=video_state,
-            coarse_scores=restore_sentences(coarse, mask),
-            fine_logits=restore_sentences(logits, mask),
+            coarse_scores=coarse,
+            fine_logits=logits,
             coarse_scores_broadcast=None if self.config.pairs_only else queries @ ranges.transpose(1, 2),
             fused_map=fused,
             hidden_maps=self.fine.hidden_maps(fused) if dense else None,
-            text_state=text_state,
         )
 
     def _fine_logits(self, pairs: FinePairs, region: Region | None) -> torch.Tensor:
@@ -228,13 +197,7 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
             logits[empty] = self.fine.logits(pairs.select(empty), self.grid)
         return logits
 
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def build_targets(self, labels, sentence_mask, video_mask=None, source_length=None) -> dict[str, torch.Tensor]:
         """IoU of each sentence's moment with the cells of the map and with the coarse ranges.
 
         Returns:
@@ -244,10 +207,9 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
         labels = labels.double().unsqueeze(-2)
         dtype = torch.promote_types(self.dtype, torch.float32)
         iou = temporal_iou(labels, self.grid.moments(torch.float64))
-        least, most = self.config.min_iou, self.config.max_iou
         return {
             "iou2d": iou.to(dtype),
-            "fine": ((iou - least) / (most - least)).clamp(0, 1).to(dtype),
+            "fine": scaled_iou(iou, self.config.min_iou, self.config.max_iou).to(dtype),
             "coarse": temporal_iou(labels, self.fusion.tick_moments(torch.float64)).to(dtype),
         }
 
@@ -261,6 +223,6 @@ class CLEARForVideoGrounding(VideoGroundingPreTrainedModel):
         else:
             coarse, iou = output.coarse_scores_broadcast, iou.unsqueeze(1)
         return {
-            "loss_fine": fine_loss(upcast(output.fine_logits[mask])[:, scored], targets["fine"][mask][:, scored]),
+            "loss_fine": iou_loss(upcast(output.fine_logits[mask])[:, scored], targets["fine"][mask][:, scored]),
             "loss_coarse": coarse_loss(upcast(coarse), iou, self.config.coarse_scale, self.config.coarse_reduction),
         }

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ...layers.recurrent import PackedRecurrent
+from ...layers.recurrent import PackedRecurrent, last_states
 
 
 class CLEARQueryEncoder(nn.Module):
@@ -15,18 +15,13 @@ class CLEARQueryEncoder(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int, num_layers: int, bidirectional: bool):
         super().__init__()
-        self.half = hidden_size // 2 if bidirectional else None
-        width = self.half or hidden_size
+        self.bidirectional = bidirectional
+        width = hidden_size // 2 if bidirectional else hidden_size
         self.lstm = PackedRecurrent("lstm", input_size, width, num_layers, bidirectional)
         self.fc = nn.Linear(2 * width if bidirectional else width, output_size)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(R, L, E) word states and (R, L) mask -> (R, H) last state and (R, C) its projection.
-
-        The backward direction ends at the first word, so its last state is taken there.
-        """
+        """(R, L, E) word states and (R, L) mask -> (R, H) last state and (R, C) its projection."""
         hidden = self.lstm(states, mask)
-        last = hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-        if self.half is not None:
-            last = torch.cat([last[:, : self.half], hidden[:, 0, self.half :]], dim=1)
+        last = last_states(hidden, mask, self.bidirectional)
         return last, self.fc(last)

@@ -22,13 +22,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from ...errors import ModelError
+from ...features.resampling import VideoGroundingFeatureExtractor
+from ...features.spec import FeatureSpec
 from ...layers.losses import upcast
-from ...layers.text import restore_sentences, select_sentences
-from ...modeling import GroundingSteps, VideoGroundingOutput
-from ...processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
+from ...layers.padding import restore_sentences, select_sentences
+from ...processing import VideoGroundingProcessor
+from ...steps import GroundingSteps, VideoGroundingOutput
 from ...video.cache import FeatureCache
 from ...video.encoder import VideoEncoder
-from ...video.features import FeatureSpec
 from .contrast import best_segments
 
 FPS = 2.0

@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers.losses import upcast
-from ...layers.text import restore_sentences
+from ...layers.padding import restore_sentences
 
 SOFTMAX_EPS = 1e-13
 

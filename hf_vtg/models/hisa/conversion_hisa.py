@@ -178,7 +178,7 @@ def golden_outputs(
         for kind in ("logits", "prob")
         for name in ("start", "end", "inter")
     }
-    tensors["query_lstm"] = text.query_lstm
+    tensors["query_lstm"] = text.query_lstm[:, 0]
     tensors["disentangled"] = torch.cat([video.action, video.background], dim=-1)
     tensors["mask"] = video.video_mask.long()
     tensors["start_nll_per_sample"] = boundary_nll(tensors["prob_start"], start)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...layers.text import restore_sentences
+from ...layers.padding import restore_sentences
 from .configuration_hisa import HiSAConfig
 
 

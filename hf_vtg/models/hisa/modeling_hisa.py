@@ -14,8 +14,9 @@ from transformers.utils import ModelOutput
 from ...layers.losses import upcast
 from ...layers.padding import real_only
 from ...layers.recurrent import PackedRecurrent
-from ...layers.text import TextEncoder, restore_sentences, select_sentences
-from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from ...layers.text_encoder import TextEncoder
+from ...modeling import VideoGroundingPreTrainedModel
+from ...steps import VideoGroundingOutput
 from .attention_hisa import HiSAWordAttention, masked_softmax
 from .configuration_hisa import HiSAConfig
 from .decoding_hisa import best_pairs
@@ -51,12 +52,12 @@ class HiSAVideoState(ModelOutput):
 
 @dataclass
 class HiSATextState(ModelOutput):
-    """What does not depend on the video; R real sentences in the order of ``sentence_mask.nonzero()``.
+    """What does not depend on the video.
 
     Args:
-        query_lstm: (R, L, C) words H, zeros at padding.
-        word_keys: (R, L, C) their projection for the attention.
-        word_mask: (R, L) bool. sentence_mask: (B, S) bool.
+        query_lstm: (B, S, L, C) words H, zeros at padding.
+        word_keys: (B, S, L, C) their projection for the attention.
+        word_mask: (B, S, L) bool. sentence_mask: (B, S) bool.
     """
 
     query_lstm: torch.Tensor | None = None
@@ -74,7 +75,6 @@ class HiSAOutput(VideoGroundingOutput):
     Args:
         logits_start, logits_end, logits_inter: (B, S, T) of the start clip, the end clip, and of lying inside.
         prob_start, prob_end, prob_inter: (B, S, T) masked softmax over the clips, plus 1e-13.
-        text_state: the encoded words.
         filter_start: (R, T, C) attended words F of each clip.
         rnn_loc: (R, T, C) clips Y after the localisation LSTM.
         word_attention: (R, T, L) weights; with ``output_intermediates`` only, like all that follow.
@@ -88,12 +88,13 @@ class HiSAOutput(VideoGroundingOutput):
     prob_start: torch.Tensor | None = None
     prob_end: torch.Tensor | None = None
     prob_inter: torch.Tensor | None = None
-    text_state: HiSATextState | None = None
     filter_start: torch.Tensor | None = None
     rnn_loc: torch.Tensor | None = None
     word_attention: torch.Tensor | None = None
     attended_query: torch.Tensor | None = None
     fused: torch.Tensor | None = None
+
+    per_sentence = tuple(f"{kind}_{name}" for kind in ("logits", "prob") for name in ("start", "end", "inter"))
 
 
 class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
@@ -104,6 +105,7 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
     """
 
     config: HiSAConfig
+    text_state_class = HiSATextState
 
     def __init__(self, config: HiSAConfig):
         super().__init__(config)
@@ -152,16 +154,9 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             "contrast": config.contrast_weight,
         }
 
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> HiSAVideoState:
+    def encode_video(self, video_features, video_mask=None, output_intermediates=False) -> HiSAVideoState:
         """(B, T, D) features -> encoded clips. Reconstructions only in training, or as intermediates."""
-        if video_mask is None:
-            video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
-        video_mask = video_mask.bool()
+        video_mask = self.real_clips(video_features, video_mask)
         clips = video_features
         if self.config.pad_invariant:
             clips = clips.masked_fill(~video_mask.unsqueeze(-1), 0)
@@ -197,41 +192,20 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
         lengths = video_mask.sum(1)
         return lengths if self.config.pad_invariant else torch.full_like(lengths, video_mask.shape[1])
 
-    def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> HiSATextState:
-        """(B, S, L) ids or (B, S, L, E) embeddings -> encoded words of the real sentences."""
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
-        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
-        tokens = tokens.bool()
-        words = self.dropout(self.query_lstm(self.text_encoder(ids, tokens, embeds), tokens))
-        return HiSATextState(
-            query_lstm=words,
-            word_keys=self.attention.word_projection(words),
-            word_mask=tokens,
-            sentence_mask=sentence_mask,
-        )
+    def encode_sentences(self, states, mask, output_intermediates=False) -> dict[str, torch.Tensor]:
+        """Token states -> encoded words, and their projection for the attention."""
+        words = self.dropout(self.query_lstm(states, mask))
+        return {"query_lstm": words, "word_keys": self.attention.word_projection(words), "word_mask": mask}
 
-    def ground(
-        self, video_state: HiSAVideoState, text_state: HiSATextState, output_intermediates: bool = False
-    ) -> HiSAOutput:
+    def ground_rows(self, pairs, video_state, text_state, output_intermediates=False) -> HiSAOutput:
         """Start, end and inside distributions; score of a pair = product of its start and end probability."""
-        mask = text_state.sentence_mask
-        video = mask.nonzero()[:, 0]
-        clip_mask = video_state.video_mask[video]
+        clip_mask = pairs.of_videos(video_state.video_mask)
         lengths = clip_mask.sum(1)
-        attended, weights = self.attention(
-            text_state.query_lstm, text_state.word_keys, text_state.word_mask, video_state.clip_keys[video], lengths
-        )
+        query = (pairs.of_sentences(text_state[name]) for name in ("query_lstm", "word_keys", "word_mask"))
+        attended, weights = self.attention(*query, pairs.of_videos(video_state.clip_keys), lengths)
         seen = self._seen(clip_mask)
         words = real_only(self.query_head, seen, attended).tanh()
-        clips = video_state.output_video[video]
+        clips = pairs.of_videos(video_state.output_video)
         fused = words * clips if self.config.fusion == "cross_cos" else (words - clips).abs()
         localized = self.localization_lstm(fused, clip_mask)
         heads = {"start": self.start_head, "end": self.end_head, "inter": self.inside_head}
@@ -239,20 +213,17 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             states = localized.to(self.dtype)
             logits = {name: real_only(head, seen, states).squeeze(-1) for name, head in heads.items()}
             prob = {name: masked_softmax(x, clip_mask, self.config.pad_invariant) for name, x in logits.items()}
-            pairs, scores = best_pairs(
+            best, scores = best_pairs(
                 prob["start"].detach(), prob["end"].detach(), lengths, self.config.num_candidates
             )
-        candidates = pairs + pairs.new_tensor([0, 1]) * scores.isfinite().unsqueeze(-1)
-        moments = restore_sentences(candidates.to(scores.dtype) / lengths[:, None, None], mask)
+        candidates = best + best.new_tensor([0, 1]) * scores.isfinite().unsqueeze(-1)
         return HiSAOutput(
-            moments=moments,
-            scores=restore_sentences(scores, mask).masked_fill(~mask.unsqueeze(-1), -torch.inf),
-            video_state=video_state,
+            moments=candidates.to(scores.dtype) / lengths[:, None, None],
+            scores=scores,
             # A clip's weights are 1 in sum over the words.
-            word_clip_attention=restore_sentences(weights.transpose(1, 2), mask) if output_intermediates else None,
-            **{f"logits_{name}": restore_sentences(x, mask) for name, x in logits.items()},
-            **{f"prob_{name}": restore_sentences(x, mask) for name, x in prob.items()},
-            text_state=text_state,
+            word_clip_attention=weights.transpose(1, 2) if output_intermediates else None,
+            **{f"logits_{name}": x for name, x in logits.items()},
+            **{f"prob_{name}": x for name, x in prob.items()},
             filter_start=words,
             rnn_loc=localized,
             word_attention=weights if output_intermediates else None,
@@ -260,13 +231,7 @@ class HiSAForVideoGrounding(VideoGroundingPreTrainedModel):
             fused=fused if output_intermediates else None,
         )
 
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def build_targets(self, labels, sentence_mask, video_mask=None, source_length=None) -> dict[str, torch.Tensor]:
         """First and last clip of each moment (official ``data/datasets/*.py``).
 
         With x and y the moment's bounds in clips: start = floor(x); end = floor(y), or for ``target_rule="ceil"``

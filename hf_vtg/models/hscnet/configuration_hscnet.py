@@ -87,11 +87,11 @@ class HSCNetConfig(VideoGroundingConfig):
         }
         for name, clips in (("charades_sta", 128), ("activitynet_captions", 256), ("tacos", 512))
     }
+    processor_fields: ClassVar[dict[str, str]] = {"num_clips": "num_clips"}
+    usual_benchmark: ClassVar[str | None] = "charades_sta"
 
     def processor_settings(self) -> dict[str, Any]:
-        settings = self.processor_defaults("charades_sta") | super().processor_settings()
-        settings |= {"num_clips": self.num_clips}
-        return settings | ({"word_pattern": None} if self.strip_punctuation else {})
+        return super().processor_settings() | ({"word_pattern": None} if self.strip_punctuation else {})
 
     def aligns(self, level: str) -> bool:
         """Whether ``level`` exists and has an alignment loss."""

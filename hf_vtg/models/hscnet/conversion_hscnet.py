@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from ...errors import ModelError
-from ...layers.text import restore_sentences
+from ...layers.padding import restore_sentences
 from ...metrics import grounding_metrics
 from ...moments import temporal_iou
 from ..conversion import load_official_weights

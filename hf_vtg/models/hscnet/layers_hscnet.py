@@ -11,15 +11,6 @@ from ...layers.losses import upcast
 from .configuration_hscnet import HSCNetConfig
 
 
-def sinusoidal_positions(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(length, width) table: sines at even, cosines at odd channels, base 10,000; dtype and device of ``like``."""
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    positions = torch.arange(length, dtype=dtype, device=like.device)
-    rates = torch.exp(torch.arange(0, width, 2, dtype=dtype, device=like.device) * (-math.log(1e4) / width))
-    angles = positions.unsqueeze(1) * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(like.dtype)
-
-
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, N, D) -> (B, heads, N, D / heads)"""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -15,9 +15,12 @@ from transformers.utils import ModelOutput
 
 from ...errors import ModelError
 from ...layers.losses import upcast
+from ...layers.padding import restore_sentences
+from ...layers.positions import sinusoidal_positions
 from ...layers.recurrent import PackedRecurrent
-from ...layers.text import TextEncoder, restore_sentences, select_sentences
-from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from ...layers.text_encoder import TextEncoder
+from ...modeling import VideoGroundingPreTrainedModel
+from ...steps import VideoGroundingOutput
 from .configuration_hscnet import HSCNetConfig
 from .layers_hscnet import (
     EncoderLayer,
@@ -27,7 +30,6 @@ from .layers_hscnet import (
     PoolingLevel,
     PredictionHead,
     Projections,
-    sinusoidal_positions,
 )
 from .losses_hscnet import (
     alignment_terms,
@@ -89,7 +91,6 @@ class HSCNetOutput(VideoGroundingOutput):
         word_similarity: (B, N words, N clips), sentence_similarity: (B, S, N), paragraph_similarity: (B, 1, N): cosine
             of queries and clips over the temperature, float32; of levels that are aligned or decoded.
         segments: the moments before they are clamped.
-        text_state: the words.
         intermediates: golden name -> tensor; with ``output_intermediates`` only.
     """
 
@@ -98,7 +99,6 @@ class HSCNetOutput(VideoGroundingOutput):
     sentence_similarity: torch.Tensor | None = None
     paragraph_similarity: torch.Tensor | None = None
     segments: HSCNetSegments | None = None
-    text_state: HSCNetTextState | None = None
     intermediates: dict[str, torch.Tensor] | None = None
 
 
@@ -206,16 +206,9 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
             weights |= {"union": config.union_weight, "subset": config.subset_weight}
         return {**weights, "grounding": config.grounding_weight}
 
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> HSCNetVideoState:
+    def encode_video(self, video_features, video_mask=None, output_intermediates=False) -> HSCNetVideoState:
         """(B, T, D) features -> encoded clips, and the first multi-modal layer's share of them."""
-        if video_mask is None:
-            video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
-        video_mask = video_mask.bool()
+        video_mask = self.real_clips(video_features, video_mask)
         # Whatever stands in the padding, 0 * it must be 0.
         clips = self.video_projection(video_features.masked_fill(~video_mask.unsqueeze(-1), 0))
         clips = clips + sinusoidal_positions(*clips.shape[1:], clips)
@@ -227,20 +220,13 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
         return HSCNetVideoState(clips=clips, video_mask=video_mask, sentence_clips=sentence_clips, **first._asdict())
 
     def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
+        self, input_ids=None, attention_mask=None, sentence_mask=None, inputs_embeds=None, output_intermediates=False
     ) -> HSCNetTextState:
         """(B, S, L) ids or (B, S, L, E) embeddings -> the words of each paragraph, which see each other."""
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
+        rows, _, sentence_mask = self.token_states(input_ids, attention_mask, sentence_mask, inputs_embeds)
         if (sentence_mask[:, 1:] & ~sentence_mask[:, :-1]).any():
             raise ModelError("HSCNet reads a paragraph in order: padded sentences must come after the real ones.")
-        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
-        states = restore_sentences(self.text_encoder(ids, tokens, embeds), sentence_mask)
+        states = restore_sentences(rows, sentence_mask)
         words, layout = pack_words(states, attention_mask, sentence_mask)
         words = self.word_projection(words)
         words = words + sinusoidal_positions(*words.shape[1:], words)
@@ -249,9 +235,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
             words = layer(words, visible)
         return HSCNetTextState(words=words, **layout)
 
-    def ground(
-        self, video_state: HSCNetVideoState, text_state: HSCNetTextState, output_intermediates: bool = False
-    ) -> HSCNetOutput:
+    def ground(self, video_state, text_state, output_intermediates=False) -> HSCNetOutput:
         """The encoder from words to the paragraph (section 4), the decoder back to the words and sentences (5)."""
         config, trace = self.config, {}
         clip_mask, sentence_mask = video_state.video_mask, text_state.sentence_mask
@@ -314,13 +298,7 @@ class HSCNetForVideoGrounding(VideoGroundingPreTrainedModel):
             joint = torch.cat([query, attention @ clip], dim=-1)
         return similarity, attention, self.aggregation[level](joint.to(queries.dtype))
 
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def build_targets(self, labels, sentence_mask, video_mask=None, source_length=None) -> dict[str, torch.Tensor]:
         """Segments to regress and clips to attend to (section 6).
 
         Returns:

@@ -159,6 +159,9 @@ class IANetConfig(VideoGroundingConfig):
         for name, clips in (("charades_sta", 64), ("activitynet_captions", 200), ("tacos", 200))
     }
 
+    processor_fields: ClassVar[dict[str, str]] = {"num_clips": "num_clips", "max_words": "max_words"}
+    usual_benchmark: ClassVar[str | None] = "charades_sta"
+
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.project_features is None:
@@ -172,10 +175,6 @@ class IANetConfig(VideoGroundingConfig):
     def processor_defaults(cls, benchmark: str | None = None, variant: str = "default") -> dict[str, Any]:
         """See the base class. The published code sees its padding, so ``official`` pads every sentence alike."""
         return super().processor_defaults(benchmark, variant) | {"pad_words": variant == "official"}
-
-    def processor_settings(self) -> dict[str, Any]:
-        defaults = self.processor_defaults("charades_sta", self.variant) | super().processor_settings()
-        return defaults | {"num_clips": self.num_clips, "max_words": self.max_words}
 
     @property
     def num_anchors(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from ...configuration import WordVectorConfig
 from ...errors import ModelError
 from ...processing import VideoGroundingProcessor
-from ...tokenization import WordVectors
+from ...text.tokenization import WordVectors
 from ..conversion import load_official_weights, resolve_config
 from .anchors_ianet import anchor_windows
 from .configuration_ianet import IANetConfig

@@ -1,6 +1,5 @@
 """Attention layers of IA-Net in forms that compute less than the published ones and give the same numbers."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +37,6 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None, dim: int) ->
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(dim)
-
-
-def sinusoidal_positions(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(length, width): sines on even, cosines on odd places, wavelengths from 2 pi to 10000 * 2 pi."""
-    rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
-    angle = torch.arange(length, device=like.device).unsqueeze(1) * rate
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
 
 
 class LocalSelfAttention(nn.Module):

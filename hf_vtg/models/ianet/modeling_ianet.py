@@ -13,20 +13,14 @@ from transformers.utils import ModelOutput
 
 from ...errors import ModelError
 from ...layers.losses import upcast
+from ...layers.positions import sinusoidal_positions
 from ...layers.recurrent import PackedRecurrent
-from ...layers.text import TextEncoder, restore_sentences, select_sentences
-from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from ...layers.text_encoder import TextEncoder
+from ...modeling import VideoGroundingPreTrainedModel
+from ...steps import VideoGroundingOutput
 from .anchors_ianet import anchor_iou, anchor_windows, clip_labels, legal_anchors
 from .configuration_ianet import IANetConfig
-from .layers_ianet import (
-    AdditiveFusion,
-    CosineFusion,
-    IANetAttention,
-    IANetBlock,
-    InterAttention,
-    LocalSelfAttention,
-)
-from .layers_ianet import sinusoidal_positions as positions
+from .layers_ianet import AdditiveFusion, CosineFusion, IANetAttention, IANetBlock, InterAttention, LocalSelfAttention
 from .losses_ianet import best_anchor_loss, boundary_loss, score_loss
 
 
@@ -73,7 +67,6 @@ class IANetOutput(VideoGroundingOutput):
         offsets: (B, S, K, 2) clips added to start and end of each anchor.
         boxes: (B, S, K, 2) refined anchors: first and last clip, inclusive, neither rounded nor clamped.
         legal_mask: (B, K) bool, anchors within the video.
-        text_state: the encoded words.
         attentions: inter- and intra-modal steps of all blocks; with ``output_intermediates`` only, like what follows.
         fused_query: (B, S, T, d) words that each clip gathered.
         localized: (B, S, T, d) output of the localizer.
@@ -84,10 +77,11 @@ class IANetOutput(VideoGroundingOutput):
     offsets: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
     legal_mask: torch.Tensor | None = None
-    text_state: IANetTextState | None = None
     attentions: tuple[IANetAttention, ...] | None = None
     fused_query: torch.Tensor | None = None
     localized: torch.Tensor | None = None
+
+    per_sentence = ("anchor_logits", "anchor_scores", "offsets", "boxes", "fused_query", "localized")
 
 
 class IANetVideoEncoder(nn.Module):
@@ -115,7 +109,7 @@ class IANetVideoEncoder(nn.Module):
         if self.projection is not None:
             clips = self.projection(clips)
         if self.sinusoidal:
-            clips = clips + positions(clips.shape[1], clips.shape[2], clips)
+            clips = clips + sinusoidal_positions(clips.shape[1], clips.shape[2], clips)
         projected, added = clips, []
         for layer in self.attention:
             added.append(layer(clips, visible))
@@ -128,6 +122,7 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
     ``config.num_clips``, as the anchors' widths are in clips."""
 
     config: IANetConfig
+    text_state_class = IANetTextState
     supports_gradient_checkpointing = True
 
     def __init__(self, config: IANetConfig):
@@ -165,17 +160,10 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
     def default_loss_weights(self) -> dict[str, float]:
         return {"cls_loss": 1.0, "reg_loss": self.config.boundary_weight}
 
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> IANetVideoState:
+    def encode_video(self, video_features, video_mask=None, output_intermediates=False) -> IANetVideoState:
         """(B, T, D) features -> encoded clips. Unless padding is taken as given, T becomes that of the longest
         video."""
-        if video_mask is None:
-            video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
-        mask = self._cut(video_mask.bool())
+        mask = self._cut(self.real_clips(video_features, video_mask))
         features = video_features[:, : mask.shape[1]]
         clips, projected, added = self.video_encoder(features, mask, self._visible(mask))
         calibration = self.blocks[0].inter.video_calibration
@@ -200,73 +188,47 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
             mask.sum(1) if self.config.mask_padding else mask.new_full((len(mask),), mask.shape[1], dtype=torch.long)
         )
 
-    def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> IANetTextState:
-        """(B, S, N) ids or (B, S, N, E) embeddings -> encoded words; padded sentences are not computed."""
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
-        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
-        states = self.dropout(self.text_encoder(ids, tokens, embeds))
+    def encode_sentences(self, states, mask, output_intermediates=False) -> dict[str, torch.Tensor]:
+        """Token states -> encoded words."""
+        states = self.dropout(states)
         if self.config.positional_encoding == "sinusoidal":
-            states = states + positions(states.shape[1], states.shape[2], states)
-        words = self.dropout(self.query_encoder(states, tokens.bool()))
-        return IANetTextState(
-            words=restore_sentences(words, sentence_mask),
-            attention_mask=attention_mask.bool(),
-            sentence_mask=sentence_mask,
-        )
+            states = states + sinusoidal_positions(states.shape[1], states.shape[2], states)
+        return {"words": self.dropout(self.query_encoder(states, mask)), "attention_mask": mask}
 
-    def ground(
-        self, video_state: IANetVideoState, text_state: IANetTextState, output_intermediates: bool = False
-    ) -> IANetOutput:
-        """Both states -> refined anchors and their scores; only real sentences are computed."""
-        real = text_state.sentence_mask
-        of_video = real.nonzero()[:, 0]
-        alone = real.shape[1] == 1 and len(of_video) == len(real)
-
-        def rows(x: torch.Tensor | None) -> torch.Tensor | None:
-            return x if alone or x is None else x[of_video]
-
-        mask, words_mask = video_state.video_mask, text_state.attention_mask[real]
-        video, query = rows(video_state.clips), text_state.words[real]
-        own, seen, seen_words = rows(video_state.own_calibration), rows(self._visible(mask)), self._visible(words_mask)
+    def ground_rows(self, pairs, video_state, text_state, output_intermediates=False) -> IANetOutput:
+        """Refined anchors and their scores."""
+        mask = video_state.video_mask
+        words_mask, query = pairs.of_sentences(text_state.attention_mask), pairs.of_sentences(text_state.words)
+        video, own = pairs.of_videos(video_state.clips), pairs.of_videos(video_state.own_calibration)
+        seen, seen_words = pairs.of_videos(self._visible(mask)), self._visible(words_mask)
         steps = [] if output_intermediates else None
         for block in self.blocks:
             video, query = block(video, query, seen, seen_words, own, steps)
             own = None
         gathered = self.fusion(video, query, words_mask)
         fused = torch.cat([video, gathered], dim=-1)
-        hidden = self.localizer(fused) if self.config.localizer == "mlp" else self.localizer(fused, rows(mask))
+        clip_mask = pairs.of_videos(mask)
+        hidden = self.localizer(fused) if self.config.localizer == "mlp" else self.localizer(fused, clip_mask)
         localized = self.dropout(hidden)
-        logits = restore_sentences(upcast(self.score_head(localized)).flatten(1), real)
-        offsets = restore_sentences(upcast(self.offset_head(localized)).flatten(1).unflatten(1, (-1, 2)), real)
+        logits = upcast(self.score_head(localized)).flatten(1)
+        offsets = upcast(self.offset_head(localized)).flatten(1).unflatten(1, (-1, 2))
 
         windows, legal = self._anchors(mask, logits.dtype)
-        boxes = windows + offsets
-        scores = logits.sigmoid() * legal.unsqueeze(1)
-        pruned = ~real.unsqueeze(-1)
-        if self.config.prune_illegal_anchors:
-            pruned = pruned | ~legal.unsqueeze(1)
+        boxes, own_legal = windows + offsets, pairs.of_videos(legal)
+        scores = logits.sigmoid() * own_legal
+        pruned = ~own_legal if self.config.prune_illegal_anchors else torch.zeros_like(own_legal)
         return IANetOutput(
-            moments=self._moments(boxes, self._lengths(mask)),
+            moments=self._moments(boxes, pairs.of_videos(self._lengths(mask))),
             scores=scores.masked_fill(pruned, -torch.inf),
-            video_state=video_state,
             anchor_logits=logits,
             anchor_scores=scores,
             offsets=offsets,
             boxes=boxes,
             legal_mask=legal,
-            word_clip_attention=restore_sentences(self._last_look(steps), real) if output_intermediates else None,
-            text_state=text_state,
+            word_clip_attention=self._last_look(steps) if output_intermediates else None,
             attentions=tuple(steps) if output_intermediates else None,
-            fused_query=restore_sentences(gathered, real) if output_intermediates else None,
-            localized=restore_sentences(localized, real) if output_intermediates else None,
+            fused_query=gathered if output_intermediates else None,
+            localized=localized if output_intermediates else None,
         )
 
     def _last_look(self, steps: list[IANetAttention]) -> torch.Tensor:
@@ -282,17 +244,11 @@ class IANetForVideoGrounding(VideoGroundingPreTrainedModel):
 
     @staticmethod
     def _moments(boxes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Inclusive clips -> fractions; a refined start behind its end changes places with it."""
-        bounds = (boxes + boxes.new_tensor([0, 1])) / lengths[:, None, None, None].to(boxes.dtype)
+        """(R, K, 2) inclusive clips -> fractions; a refined start behind its end changes places with it."""
+        bounds = (boxes + boxes.new_tensor([0, 1])) / lengths[:, None, None].to(boxes.dtype)
         return bounds.clamp(0, 1).sort(-1).values
 
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def build_targets(self, labels, sentence_mask, video_mask=None, source_length=None) -> dict[str, torch.Tensor]:
         """What each anchor should say (official ``dataloaders/clip_loader.py``).
 
         Args:

@@ -108,6 +108,8 @@ class MMNConfig(VideoGroundingConfig):
             ("tacos", 256, 0.4),
         )
     }
+    processor_fields: ClassVar[dict[str, str]] = {"num_clips": "num_pre_clips"}
+    usual_benchmark: ClassVar[str | None] = "charades_sta"
 
     @classmethod
     def default_text_config(cls) -> PreTrainedConfig:
@@ -117,10 +119,6 @@ class MMNConfig(VideoGroundingConfig):
         super().__post_init__(**kwargs)
         if self.query_encoder is None:
             self.query_encoder = "lstm" if isinstance(self.text_config, WordVectorConfig) else "mean"
-
-    def processor_settings(self) -> dict[str, Any]:
-        defaults = self.processor_defaults("charades_sta") | super().processor_settings()
-        return defaults | {"num_clips": self.num_pre_clips}
 
     def validate_pooling(self):
         """The average pooling must lead from num_pre_clips to num_clips."""

@@ -8,9 +8,9 @@ import torch
 from transformers import DistilBertConfig
 
 from ...errors import ModelError
-from ...modeling import VideoGroundingOutput
+from ...features.resampling import VideoGroundingFeatureExtractor
 from ...moments import temporal_iou
-from ...processing import VideoGroundingFeatureExtractor
+from ...steps import VideoGroundingOutput
 from ..conversion import load_official_weights, pad_stack, resolve_config
 from .configuration_mmn import MMNConfig
 from .modeling_mmn import MMNForVideoGrounding, MMNOutput

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from ...layers.losses import gather_padded, rows_before, world_size
+from .gathering_mmn import gather_padded, rows_before, world_size
 
 # The published code adds this to the denominator of loss_sent.
 DENOMINATOR_EPS = 1e-6
@@ -63,11 +63,6 @@ def gather_pool(moments: torch.Tensor, sentences: torch.Tensor, video: torch.Ten
         own_video=video + first_video,
         weight=len(sentences) * world_size() / len(all_sentences),
     )
-
-
-def iou_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross entropy over (R, P) sentences x cells."""
-    return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
 
 
 def contrastive_losses(

@@ -11,16 +11,17 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from ...layers.clips import full_length
-from ...layers.losses import upcast
-from ...layers.map_conv import MaskedMapConv
+from ...layers.clips import ClipPooling, full_length
+from ...layers.losses import iou_loss, scaled_iou, upcast
+from ...layers.map_convolution import MaskedMapConv
 from ...layers.proposals import ProposalGrid
 from ...layers.recurrent import PackedRecurrent
-from ...layers.text import TextEncoder, masked_mean, restore_sentences, select_sentences
-from ...modeling import VideoGroundingOutput, VideoGroundingPreTrainedModel
+from ...layers.text_encoder import TextEncoder
+from ...modeling import VideoGroundingPreTrainedModel
 from ...moments import temporal_iou
+from ...steps import VideoGroundingOutput
 from .configuration_mmn import MMNConfig
-from .losses_mmn import ContrastiveSettings, contrastive_losses, iou_loss
+from .losses_mmn import ContrastiveSettings, contrastive_losses
 
 
 @dataclass
@@ -67,27 +68,11 @@ class MMNOutput(VideoGroundingOutput):
         contrastive_scores: (B, S, P) cosine in the contrastive space.
         iou_logits: (B, S, P), 10 times the cosine in the IoU space.
         iou_scores: (B, S, P), sigmoid of the logits.
-        text_state: the sentences' embeddings.
     """
 
     contrastive_scores: torch.Tensor | None = None
     iou_logits: torch.Tensor | None = None
     iou_scores: torch.Tensor | None = None
-    text_state: MMNTextState | None = None
-
-
-class MMNClipPooling(nn.Module):
-    """Clip features to N map clips: 1x1 convolution, ReLU, average pooling (official FeatAvgPool)."""
-
-    def __init__(self, config: MMNConfig):
-        super().__init__()
-        self.projection = nn.Conv1d(config.feature_dim, config.hidden_size, 1)
-        self.kernel_size = config.pool_kernel_size
-        self.stride = config.num_pre_clips // config.num_clips
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, M, D) -> (B, C, N)"""
-        return F.avg_pool1d(self.projection(features.transpose(1, 2)).relu(), self.kernel_size, self.stride)
 
 
 class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
@@ -98,10 +83,12 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
     """
 
     config: MMNConfig
+    text_state_class = MMNTextState
 
     def __init__(self, config: MMNConfig):
         super().__init__(config)
-        self.clip_pooling = MMNClipPooling(config)
+        stride = config.num_pre_clips // config.num_clips
+        self.clip_pooling = ClipPooling(config.feature_dim, config.hidden_size, config.pool_kernel_size, stride)
         self.grid = ProposalGrid(config.num_clips, config.pooling_counts)
         self.map_conv = MaskedMapConv(
             self.grid,
@@ -130,12 +117,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
         weight = self.config.contrastive_weight
         return {"loss_iou": 1.0, "loss_vid": weight, "loss_sent": weight}
 
-    def encode_video(
-        self,
-        video_features: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> MMNVideoState:
+    def encode_video(self, video_features, video_mask=None, output_intermediates=False) -> MMNVideoState:
         """(B, M, D) resampled features -> moment embeddings of the P valid cells.
 
         Raises:
@@ -156,27 +138,12 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
         )
         return state
 
-    def encode_text(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sentence_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        output_intermediates: bool = False,
-    ) -> MMNTextState:
-        """(B, S, L) ids or (B, S, L, E) embeddings -> sentence embeddings; padded sentences are not computed."""
-        if sentence_mask is None:
-            sentence_mask = attention_mask.bool().any(-1)
-        ids, tokens, embeds = select_sentences(sentence_mask, input_ids, attention_mask, inputs_embeds)
-        states = self.text_encoder(ids, tokens, embeds)
-        hidden = states if self.query_encoder is None else self.query_encoder(states, tokens)
-        pooled = self.sentence_norm(masked_mean(hidden, tokens))
-        return MMNTextState(
-            sent_contrastive=restore_sentences(self.sentence_contrastive(pooled), sentence_mask),
-            sent_iou=restore_sentences(self.sentence_iou(pooled), sentence_mask),
-            sentence_mask=sentence_mask,
-            token_states=restore_sentences(states, sentence_mask) if output_intermediates else None,
-        )
+    def encode_sentences(self, states, mask, output_intermediates=False) -> dict[str, torch.Tensor]:
+        """Token states -> sentence embeddings of both spaces."""
+        hidden = states if self.query_encoder is None else self.query_encoder(states, mask)
+        pooled = self.sentence_norm(masked_mean(hidden, mask))
+        embeds = {"sent_contrastive": self.sentence_contrastive(pooled), "sent_iou": self.sentence_iou(pooled)}
+        return embeds | ({"token_states": states} if output_intermediates else {})
 
     @staticmethod
     def cell_index_of(config: MMNConfig) -> torch.Tensor:
@@ -191,9 +158,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
         """Unit-length sentence embeddings (B, S, J) of the contrastive and the IoU space."""
         return _unit(text_state.sent_contrastive), _unit(text_state.sent_iou)
 
-    def ground(
-        self, video_state: MMNVideoState, text_state: MMNTextState, output_intermediates: bool = False
-    ) -> MMNOutput:
+    def ground(self, video_state, text_state, output_intermediates=False) -> MMNOutput:
         """Cosines in both spaces; score = (0.5 cos + 0.5) ** score_power * sigmoid(10 cos of the IoU space)."""
         with torch.autocast(device_type=video_state.map2d_iou.device.type, enabled=False):
             moments_c, moments_i = self.get_moment_embeds(video_state)
@@ -214,13 +179,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
             text_state=text_state,
         )
 
-    def build_targets(
-        self,
-        labels: torch.Tensor,
-        sentence_mask: torch.Tensor,
-        video_mask: torch.Tensor | None = None,
-        source_length: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def build_targets(self, labels, sentence_mask, video_mask=None, source_length=None) -> dict[str, torch.Tensor]:
         """IoU of each sentence's moment with each valid cell.
 
         Returns:
@@ -242,7 +201,7 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
         sentence to moments (official ``mmn/modeling/mmn/loss.py``)."""
         mask = output.text_state.sentence_mask
         iou = targets["iou2d"][mask]
-        scaled = ((iou - self.config.min_iou) / (self.config.max_iou - self.config.min_iou)).clamp(0, 1)
+        scaled = scaled_iou(iou, self.config.min_iou, self.config.max_iou)
         moments = self.get_moment_embeds(output.video_state)[0]
         sentences = self.get_sentence_embeds(output.text_state)[0][mask]
         video, position = mask.nonzero(as_tuple=True)
@@ -264,3 +223,9 @@ class MMNForVideoGrounding(VideoGroundingPreTrainedModel):
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
     return F.normalize(upcast(x), dim=-1)
+
+
+def masked_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(R, L, E) states, (R, L) mask -> (R, E) mean over real tokens."""
+    weights = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from ...errors import VideoError
+from ...features.spec import FeatureSpec
 from ...video.cache import EncodedVideo, FeatureCache
 from ...video.decode import VideoReader, VideoSource, probe_video
-from ...video.features import FeatureSpec
 
 FRAMES_AT_ONCE = 8
 

@@ -13,10 +13,11 @@ from transformers import TvpForVideoGrounding
 from transformers.utils import ModelOutput
 
 from ...errors import ModelError
-from ...layers.text import restore_sentences
-from ...modeling import GroundingSteps, VideoGroundingOutput
-from ...processing import VideoGroundingFeatureExtractor, VideoGroundingProcessor
-from ...video.features import FeatureSpec
+from ...features.resampling import VideoGroundingFeatureExtractor
+from ...features.spec import FeatureSpec
+from ...layers.padding import restore_sentences
+from ...processing import VideoGroundingProcessor
+from ...steps import GroundingSteps, VideoGroundingOutput
 from .encoder_tvp import TvpFrameEncoder
 
 

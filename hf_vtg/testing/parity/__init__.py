@@ -1,0 +1,1 @@
+"""Parity with the published code: golden folders against this package."""

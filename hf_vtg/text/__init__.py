@@ -1,0 +1,1 @@
+"""Text: words and tokens, tables of word vectors, sentences and paragraphs."""

@@ -1,0 +1,1 @@
+"""Commands of a checkout; none of it is part of the installed package."""

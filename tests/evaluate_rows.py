@@ -10,11 +10,11 @@ from accelerate import PartialState
 
 from hf_vtg.training.arguments import VideoGroundingTrainingArguments
 
-from .test_models import TestMMN
+from .testers import model_tester
 
 
 def main(expected_world_size: int, out: str) -> None:
-    tester = TestMMN()
+    tester = model_tester("mmn")
     model = tester.model(seed=3)
     trainer = tester.trainer(model, out + ".trainer")
     trainer.args = VideoGroundingTrainingArguments(

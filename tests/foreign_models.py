@@ -38,7 +38,7 @@ from transformers import (
     ViTModel,
 )
 
-from .model_tester import WORDS
+from hf_vtg.testing.tester import WORDS
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 VISION = {**SMALL, "image_size": 32, "patch_size": 8}

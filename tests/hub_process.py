@@ -13,15 +13,10 @@ from datasets import load_dataset
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from hf_vtg import (
-    AutoModelForVideoGrounding,
-    VideoEncoder,
-    VideoGroundingTrainer,
-    VideoGroundingTrainingArguments,
-)
+from hf_vtg import AutoModelForVideoGrounding, VideoEncoder, VideoGroundingTrainer, VideoGroundingTrainingArguments
 from hf_vtg.benchmarks.export import export_benchmark
 from hf_vtg.errors import HFVTGError
-from hf_vtg.hub import model_card
+from hf_vtg.hub.cards import model_card
 from hf_vtg.pipeline import VideoGroundingPipeline, load_pipeline
 from hf_vtg.training.collator import VideoGroundingCollator
 

@@ -11,10 +11,11 @@ pytest.importorskip("gradio")
 pytest.importorskip("av")
 
 from hf_vtg import cli
-from hf_vtg.app import AppSettings, page, serve
+from hf_vtg.app import page
 from hf_vtg.app.answers import PARAGRAPH, SEPARATE, Answer, Answerer, Uploads
 from hf_vtg.app.markup import answer_html
-from hf_vtg.app.settings import OWN_BACKBONE, SHIPPED
+from hf_vtg.app.page import serve
+from hf_vtg.app.settings import OWN_BACKBONE, SHIPPED, AppSettings
 from hf_vtg.errors import HFVTGError, QueryError, VideoError
 from hf_vtg.pipeline import DEFAULT_MODEL, load_pipeline
 
@@ -92,6 +93,7 @@ def expected():
     return lambda file, sentences: [(found[0]["start"], found[0]["end"]) for found in pipe(str(file), sentences)]
 
 
+@pytest.mark.slow
 def test_upload_ask_see_and_ask_again(visit, sample, expected, tmp_path):
     file = tmp_path / "mine.mp4"
     shutil.copy(sample, file)
@@ -128,6 +130,7 @@ def test_upload_ask_see_and_ask_again(visit, sample, expected, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_is_wrong_stands_on_the_page(visit, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video at all")
     render(tmp_path / "long.mp4", [0, 61_000], 1000)
@@ -146,6 +149,7 @@ def test_what_is_wrong_stands_on_the_page(visit, tmp_path):
     tab.wait_for_selector("#answer [role=alert]:has-text('1.0 minutes long; 1 are allowed')")
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once_on_a_phone_and_what_they_leave(visit, site, sample, expected, tmp_path):
     """Each gets the own answer, nothing is wider than the screen, and the uploads go with their visitors."""
     tabs, wanted = [], []
@@ -173,6 +177,7 @@ def test_two_visitors_at_once_on_a_phone_and_what_they_leave(visit, site, sample
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_sample_is_one_choice_and_a_paragraph_is_read(visit, sample):
     tab = visit()
     tab.click("#sample input")

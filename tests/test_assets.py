@@ -1,5 +1,6 @@
 """The shipped encoder and model of moving_shapes, and what the backbone had to learn for them."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 import torch
 from transformers import AutoModel, ResNetConfig, ResNetModel, pipeline
 
-from hf_vtg.benchmarks.moving_shapes import generate_scenario, render_video, scenario_seeds
-from hf_vtg.benchmarks.shapes_world import ACTIONS, COLOURS, SHAPES
 from hf_vtg.errors import ModelError
 from hf_vtg.moments import temporal_iou
-from hf_vtg.training.shapes_encoder import (
+from hf_vtg.moving_shapes.render import render_video
+from hf_vtg.moving_shapes.scenarios import generate_scenario, scenario_seeds
+from hf_vtg.moving_shapes.world import ACTIONS, COLOURS, SHAPES
+from hf_vtg.video.backbone import PACKAGED, Backbone, resolve_backbone, weights_fingerprint
+from hf_vtg.video.encoder import VideoEncoder, windows
+from scripts.lab.shapes_encoder import (
     COLOUR_ACTION,
     SHAPE_ACTION,
     STRIDE,
@@ -23,8 +27,8 @@ from hf_vtg.training.shapes_encoder import (
     sample_times,
     to_pixels,
 )
-from hf_vtg.video.backbone import PACKAGED, Backbone, resolve_backbone, weights_fingerprint
-from hf_vtg.video.encoder import VideoEncoder, windows
+
+from .conftest import ROOT
 
 NAME = "hf_vtg/moving_shapes"
 ENCODER = PACKAGED[NAME]
@@ -112,6 +116,7 @@ def test_small_and_self_contained():
     )
 
 
+@pytest.mark.slow
 def test_grounds_files_of_seeds_outside_the_splits(tmp_path):
     ground = pipeline("video-grounding", model=str(MODEL))
     hits = []
@@ -125,3 +130,16 @@ def test_grounds_files_of_seeds_outside_the_splits(tmp_path):
             hits.append(temporal_iou(np.array([best["start"], best["end"]]), np.array([event.start, event.end])) > 0.5)
     assert len(hits) > 15
     assert np.mean(hits) >= 0.6
+
+
+def test_what_was_saved_before_still_answers_as_it_did():
+    """The folder is byte for byte that of the first edition, whose answers on random features were kept."""
+    kept = json.loads((ROOT / "tests" / "shipped_model.json").read_text())
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in MODEL.iterdir()} == kept["files"]
+    ground = pipeline("video-grounding", model=str(MODEL))
+    features = np.random.default_rng(19).standard_normal((50, ground.model.config.feature_dim)).astype(np.float32)
+    answers = ground(features, ["the red circle jumps", "a blue square fades"], duration=15.0, top_k=3)
+    for own, before in zip(answers, kept["answers"], strict=True):
+        assert [(a["start"], a["end"]) for a in own] == [(a["start"], a["end"]) for a in before]
+        # Another processor rounds the last digit differently; on that of the record all of them were equal.
+        assert [a["score"] for a in own] == pytest.approx([a["score"] for a in before], rel=1e-5)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from hf_vtg import cli, grounding, visualization
-from hf_vtg.auto import METHODS
 from hf_vtg.errors import HFVTGError
-from hf_vtg.layers.text import restore_sentences
+from hf_vtg.layers.padding import restore_sentences
+from hf_vtg.models.registry import METHODS
 
 from .test_long_videos import QUERIES, TESTERS, build, features_of
 from .video_files import render

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hf_vtg.benchmarks.moving_shapes import generate_scenario, scenario_seeds
 from hf_vtg.errors import ModelError
+from hf_vtg.moving_shapes.scenarios import generate_scenario, scenario_seeds
 from hf_vtg.training.augmentation import CutAndJoined, join, roll, thin
-from hf_vtg.training.shapes_grounding import meanings
+from scripts.lab.shapes_grounding import meanings
 
 # A clip's feature is its own number.
 FEATURES = np.arange(30.0)[:, None]

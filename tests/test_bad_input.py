@@ -21,18 +21,18 @@ from hf_vtg import (
     load_benchmark,
 )
 from hf_vtg.benchmarks import benchmark_builder
-from hf_vtg.benchmarks.feature_store import write_feature_store
-from hf_vtg.cache import atomic_path
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError, QueryError, StorageError, VideoError
+from hf_vtg.features.store import write_feature_store
+from hf_vtg.files import atomic_path
 from hf_vtg.pipeline import load_pipeline
 from hf_vtg.training import run as run_module
 from hf_vtg.training.run import last_checkpoint, run_training
 from hf_vtg.video.cache import FeatureCache
 
-from . import test_models
 from .full_disk import full_disk
 from .test_training import own_data, run_arguments  # noqa: F401  (a fixture)
 from .test_video import audio_only, without_frames
+from .testers import model_tester
 from .video_files import render
 from .vision_models import save_grounding_model
 
@@ -113,7 +113,7 @@ def features(model, rows=20):
 @pytest.mark.parametrize("limit", [None, 8])
 def test_a_long_query_is_answered_and_what_is_cut_is_counted(limit):
     """With word vectors any length is read; a Transformer reads as many positions as it has."""
-    tester = test_models.TestMMN()
+    tester = model_tester("mmn")
     overrides = {}
     if limit is not None:
         text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -301,7 +301,7 @@ def test_a_checkpoint_with_missing_keys_does_not_answer_at_random(model_folder, 
         assert found == {**moment, "score": pytest.approx(moment["score"], rel=1e-5)}
     again = AutoModel.from_pretrained(tmp_path / "cut")
     torch.optim.SGD(again.parameters(), lr=0.1)
-    again(**test_models.TestMMN().batch(again.config)).loss.backward()
+    again(**model_tester("mmn").batch(again.config)).loss.backward()
     torch.optim.SGD(again.parameters(), lr=0.1).step()
     assert again.random_weights() == ["text_encoder.model.vectors"]
 
@@ -331,8 +331,8 @@ def test_a_read_only_file_system(pipe, video, tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     cache = FeatureCache(tmp_path / "cache")
-    monkeypatch.setattr("hf_vtg.cache.tempfile.mkstemp", read_only)
-    monkeypatch.setattr("hf_vtg.folders.tempfile.mkdtemp", read_only)
+    monkeypatch.setattr("hf_vtg.files.tempfile.mkstemp", read_only)
+    monkeypatch.setattr("hf_vtg.files.tempfile.mkdtemp", read_only)
     monkeypatch.setattr("hf_vtg.video.cache.cache_root", lambda: tmp_path)
     fresh = pipeline("video-grounding", model=pipe.model, processor=pipe.processor)
     with pytest.warns(UserWarning, match="Read-only file system"):
@@ -407,6 +407,7 @@ def test_a_saved_model_replaces_parts_of_an_older_one(pipe, tmp_path):
     assert torch.equal(loaded.moment_iou.weight, pipe.model.moment_iou.weight)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_earlier_checkpoints_to_resume_from(own_data, monkeypatch):  # noqa: F811
     """The disk fills up while the second checkpoint is written, then while results.json is."""
 

@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 
-from hf_vtg.auto import METHODS
 from hf_vtg.errors import FeatureError, QueryError, VideoError
+from hf_vtg.models.registry import METHODS
 from hf_vtg.pipeline import VideoGroundingPipeline, load_pipeline
 from hf_vtg.processing import VideoGroundingProcessor
 from hf_vtg.video.encoder import VideoEncoder
 
-from . import test_models
 from .foreign_models import save_foreign_model
 from .loopback_hub import LoopbackHub
+from .testers import TESTERS
 from .video_files import render
 from .vision_models import save_vision_model
 
 QUERY = "a person opens the door"
-TESTERS = {tester.method: tester for tester in test_models.VideoGroundingModelTester.__subclasses__()}
 ADAPTERS = ("clip", "tvp")
 
 

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from hf_vtg.auto import METHODS as KNOWN
-from hf_vtg.configuration import BENCHMARKS
+from hf_vtg.benchmarks.facts import PUBLISHED as BENCHMARKS
+from hf_vtg.models.registry import METHODS as KNOWN
 from scripts import benchmark
-from scripts.benchmark_cases.case import Case
+from scripts.lab.speed.case import Case
 
 
 def cases(sizes):
@@ -39,6 +39,7 @@ def test_a_nan_is_not_hidden_by_the_comparison():
     assert torch.tensor(benchmark.largest_difference(torch.tensor([torch.nan]), torch.tensor([torch.nan]))).isnan()
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_fresh_process(monkeypatch):
     """A child must not report what its parent once held."""
     held = torch.ones(400_000_000, dtype=torch.uint8)

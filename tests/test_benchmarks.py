@@ -321,6 +321,7 @@ def test_split_names():
     assert {name: split_of(name) for name in names} == names
 
 
+@pytest.mark.slow
 def test_registry_imports_nothing_heavy():
     code = "import sys, hf_vtg.benchmarks; print([m for m in ('datasets', 'h5py') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

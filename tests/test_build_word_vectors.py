@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf_vtg.errors import HFVTGError
-from hf_vtg.tokenization import WordVectors
+from hf_vtg.text.tokenization import WordVectors
 
 from .script_loading import SCRIPTS, load_script
 
@@ -79,6 +79,7 @@ def test_families_are_not_mixed(tmp_path, capsys):
         few.check_same_family(WordVectors.load(older), "it")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """A file of 60 MB after one of 2 MB adds less than 5 MB to the peak of the process (5 GB would add no more)."""
     numbers = " ".join(["0.123456"] * 300)
@@ -88,7 +89,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     (tmp_path / "words.txt").write_text("w3\nw600\nw21999\n")
     code = f"""
 import sys
-from hf_vtg.resources import peak_memory
+from scripts.lab.resources import peak_memory
 sys.path.insert(0, {str(SCRIPTS)!r})
 import build_word_vectors
 peaks = []
@@ -98,13 +99,14 @@ for name in ("small", "big"):
     peaks.append(peak_memory())
 print(peaks[0], peaks[1])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPTS.parent)
     assert done.returncode == 0, done.stderr
     small, big = (int(value) for value in done.stdout.splitlines()[-1].split())
     assert (tmp_path / "big.txt").stat().st_size > 59e6 and big - small < 5e6 and big < 1e9
     assert WordVectors.load(tmp_path / "t.npz").words == ["w3", "w600", "w21999"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_the_two_real_families_are_told_apart(shared, tmp_path, capsys):
     text = shared / "data" / "text"

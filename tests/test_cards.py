@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks import load_benchmark
 from hf_vtg.errors import HFVTGError
-from hf_vtg.training.cards import merge_records, read_records, write_cards
-from hf_vtg.training.recipes import get_recipe
+from hf_vtg.models.registry import METHODS, get_recipe
+from scripts.lab.cards import merge_records, read_records, write_cards
+from scripts.lab.overfit import ANNOTATIONS, BLANK, blank_annotations
 
 from .conftest import ROOT
 from .script_loading import load_script
@@ -38,7 +38,6 @@ def record(seed=0, recall=50.0, **fields):
 
 @pytest.fixture
 def cards(tmp_path):
-    shutil.copy(CARDS / "papers.json", tmp_path)
     for method in METHODS:
         (tmp_path / f"{method}.md").write_text(
             f"# {method}\n\nText.\n\n## Results\n\nold figure 99.99\n\n## Limits\n\nL.\n"
@@ -97,7 +96,7 @@ def test_records_are_reduced_and_checked(tmp_path):
 def results_file(seed=0, recall=26.0, recipe=(), **fields):
     """What train.py writes, of a whole run of a published recipe."""
     settings = {**json.loads(json.dumps(get_recipe("mmn/tacos").to_dict())), "seed": seed, **dict(recipe)}
-    published = {"benchmark": "tacos", "version": "2dtan", "convention": "IoU > m", "recipe": settings}
+    published = {"benchmark": "tacos", "annotation_version": "2dtan", "convention": "IoU > m", "recipe": settings}
     return record(seed, recall, constant_moment=None, **{**published, "config_overrides": {}, **fields})
 
 
@@ -144,7 +143,7 @@ def test_what_is_another_experiment_is_not_averaged(cards):
         )
     (rows,) = tacos_rows(cards, results_file(0, config_overrides={"hidden_size": 8}, recipe={"epochs": 1})).values()
     assert "default, changed: epochs, hidden_size" in rows
-    tall, validation = {"version": "tall"}, {"split": "validation"}
+    tall, validation = {"annotation_version": "tall"}, {"split": "validation"}
     for other in (tall, validation):
         tables = tacos_rows(cards, results_file(0), results_file(0, 99.0, **other))
         assert len(tables) == 2
@@ -217,8 +216,7 @@ def test_the_cards_of_this_repository_are_those_of_its_records(tmp_path):
     shutil.copytree(CARDS, tmp_path / "cards")
     written = write_cards(tmp_path / "cards")
     assert [path.name for path in written if path.read_text() != (CARDS / path.name).read_text()] == []
-    papers = json.loads((CARDS / "papers.json").read_text())
-    assert set(papers) == set(METHODS) and papers["hisa"]["results"] == papers["clear"]["results"] == []
+    assert {name for name, method in METHODS.items() if not method.paper.results} == {"hisa", "clear"}
 
 
 @pytest.mark.needs_shared
@@ -239,8 +237,7 @@ def test_a_run_on_charades_real_becomes_a_row(cards, tmp_path):
 
 @pytest.mark.needs_shared
 def test_a_blind_run_on_charades_real_reads_nothing(shared, tmp_path):
-    script = load_script("overfit_charades_real")
-    rows = load_benchmark("jsonl", str(script.blank_annotations(tmp_path)), split="train")
-    own = load_benchmark("jsonl", str(script.ANNOTATIONS), split="train")
-    assert {sentence for row in rows for sentence in row["sentences"]} == {script.BLANK}
+    rows = load_benchmark("jsonl", str(blank_annotations(tmp_path)), split="train")
+    own = load_benchmark("jsonl", str(ANNOTATIONS), split="train")
+    assert {sentence for row in rows for sentence in row["sentences"]} == {BLANK}
     assert rows["moments"][:] == own["moments"][:] and len(rows) == 23

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from hf_vtg.benchmarks.checking import check_annotations
-from hf_vtg.benchmarks.feature_store import write_feature_store
 from hf_vtg.cli import main
+from hf_vtg.features.store import FeatureStore, write_feature_store
 from hf_vtg.metrics import constant_moment_baseline
+from hf_vtg.video.decode import probe_video
+from hf_vtg.video.extraction import find_videos
 
 from .video_files import render
 
@@ -22,6 +24,10 @@ GOOD = [
 def write(path, *rows):
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     return path
+
+
+def duration_of(file):
+    return probe_video(file).duration
 
 
 def row(**changes):
@@ -97,13 +103,13 @@ def test_videos_and_features_are_looked_for(tmp_path):
     (tmp_path / "videos").mkdir()
     render(tmp_path / "videos" / "a.mp4", [100 * k for k in range(20)], 100)
     render(tmp_path / "videos" / "b2.mp4", [100 * k for k in range(20)], 100)
-    (found,) = check_annotations([path], videos=tmp_path / "videos").findings
+    (found,) = check_annotations([path], find_videos([tmp_path / "videos"]), duration_of).findings
     assert found.where == f"{path}:2" and "no file of video 'b'" in found.message
     (tmp_path / "videos" / "b2.mp4").rename(tmp_path / "videos" / "b.mp4")
-    (found,) = check_annotations([path], videos=tmp_path / "videos").findings
+    (found,) = check_annotations([path], find_videos([tmp_path / "videos"]), duration_of).findings
     assert found.level == "warning" and "is 2.00 s long" in found.message
     write_feature_store(tmp_path / "f.safetensors", [("a", np.ones((3, 2)))])
-    (found,) = check_annotations([path], features=tmp_path / "f.safetensors").findings
+    (found,) = check_annotations([path], features=FeatureStore(tmp_path / "f.safetensors")).findings
     assert "no features of video 'b'" in found.message
 
 

@@ -8,26 +8,26 @@ from torch.nn import functional as F
 
 from hf_vtg import CLEARConfig, CLEARForVideoGrounding, VideoGroundingProcessor
 from hf_vtg.errors import ModelError
-from hf_vtg.feature_extraction import resample_mean_bins
-from hf_vtg.layers.map_conv import MaskedMapConv
+from hf_vtg.features.resampling import resample_mean_bins
+from hf_vtg.layers.losses import iou_loss
 from hf_vtg.layers.proposals import ProposalGrid
 from hf_vtg.models.clear import fine_clear
 from hf_vtg.models.clear.conversion_clear import convert_official_checkpoint, golden_batch, golden_outputs
 from hf_vtg.models.clear.decoding_clear import CLEARFusion
 from hf_vtg.models.clear.fine_clear import FinePairs, window_size
-from hf_vtg.models.clear.losses_clear import coarse_loss, fine_loss
+from hf_vtg.models.clear.losses_clear import coarse_loss
+from hf_vtg.models.clear.windows_clear import CLEARMapConv
+from hf_vtg.models.registry import get_recipe
 from hf_vtg.moments import temporal_iou, temporal_nms
-from hf_vtg.parity.manifest import GoldenFolder
-from hf_vtg.tokenization import WordVectors
-from hf_vtg.training.recipes import get_recipe
-
-from .references import clear as plain
+from hf_vtg.testing.parity.manifest import GoldenFolder
+from hf_vtg.text.tokenization import WordVectors
+from scripts.lab.references import clear as plain
 
 
 def tiny(seed=0, **fields):
-    from .test_models import TestCLEAR
+    from .testers import model_tester
 
-    return TestCLEAR().model(seed, **fields)
+    return model_tester("clear").model(seed, **fields)
 
 
 # Published sizes
@@ -180,7 +180,7 @@ def test_scaled_targets():  # S1-5
     ],
 )
 def test_fine_loss(logits, targets, expected):  # F1-3
-    loss = fine_loss(*(torch.tensor([row], dtype=torch.float64) for row in (logits, targets)))
+    loss = iou_loss(*(torch.tensor([row], dtype=torch.float64) for row in (logits, targets)))
     assert float(loss) == pytest.approx(expected, abs=1e-6)
 
 
@@ -413,9 +413,9 @@ def test_pruned_cells_are_not_computed_and_the_others_are_equal(fields, moment, 
         model.encode_text(inputs_embeds=batch["inputs_embeds"], attention_mask=batch["attention_mask"]),
     )
     windows = []
-    run = MaskedMapConv.forward_windows
+    run = CLEARMapConv.forward_windows
     monkeypatch.setattr(
-        MaskedMapConv, "forward_windows", lambda self, x, s: windows.append(x.shape[-1]) or run(self, x, s)
+        CLEARMapConv, "forward_windows", lambda self, x, s: windows.append(x.shape[-1]) or run(self, x, s)
     )
     pruned = model(**batch)
     assert torch.allclose(pruned.scores, every.scores, rtol=1e-9, atol=1e-12)

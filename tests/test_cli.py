@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from hf_vtg import cli
-from hf_vtg.auto import METHODS
 from hf_vtg.benchmarks.predictions import evaluate_predictions
 from hf_vtg.cli.parser import print_json
-from hf_vtg.training.recipes import RECIPES
-from hf_vtg.training.run import RunArguments
-from hf_vtg.training.run import _recipe as chosen_recipe
+from hf_vtg.models.registry import METHODS, all_recipes
+from hf_vtg.training.plan import choose_recipe
 from hf_vtg.video.decode import probe_video
 
 from .video_files import render
@@ -100,11 +98,11 @@ def test_every_command_helps_with_examples_and_speaks_json(command, capsys):
 
 def test_recipes_are_listed_and_a_wrong_name_is_answered(capsys):
     assert cli.main(["recipes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out).keys() == RECIPES.keys()
+    assert json.loads(capsys.readouterr().out).keys() == all_recipes().keys()
     assert cli.main(["recipes", "mmn/charades_sta", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mmn/charades_sta"]["epochs"] == 18
     assert cli.main(["recipes"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(RECIPES)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(all_recipes())
     assert cli.main(["recipes", "mmn/charades_sta"]) == 0
     assert ["epochs", "18"] in [line.split() for line in capsys.readouterr().out.splitlines()]
     for wrong, meant in {"mmn/charades": "mmn/charades_sta", "MMN/TACoS": "mmn/tacos", "IANet": "ianet/cha"}.items():
@@ -115,7 +113,7 @@ def test_recipes_are_listed_and_a_wrong_name_is_answered(capsys):
 def test_a_recipe_shows_the_sizes_of_its_model(capsys):
     assert cli.main(["recipes", "hscnet/tacos"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    config = METHODS["hscnet"][0].for_benchmark("tacos")
+    config = METHODS["hscnet"].config_class.for_benchmark("tacos")
     assert ["hidden_size", str(config.hidden_size)] in lines and ["nms_threshold", "None"] in lines
     assert cli.main(["recipes", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
@@ -123,7 +121,7 @@ def test_a_recipe_shows_the_sizes_of_its_model(capsys):
     assert records["ianet/charades_sta/official"]["model"]["num_none_tokens"] == 0
     for name, record in records.items():
         for field, value in record["model"].items():
-            assert field in METHODS[record["method"]][0].__dataclass_fields__ or field.startswith("text_"), (
+            assert field in METHODS[record["method"]].config_class.__dataclass_fields__ or field.startswith("text_"), (
                 name,
                 value,
             )
@@ -197,10 +195,10 @@ SMALL = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_own_data_has_a_recipe_for_every_method(method):
-    arguments = RunArguments(method, "own.jsonl", "own.h5", "out", benchmark="jsonl")
-    assert (chosen_recipe(arguments).method, chosen_recipe(arguments).benchmark) == (method, "jsonl")
-    arguments.recipe = next(name for name in RECIPES if name.startswith(f"{method}/tacos"))
-    assert chosen_recipe(arguments).replace(benchmark="tacos") == RECIPES[arguments.recipe]
+    chosen = choose_recipe(method, "jsonl")
+    assert (chosen.method, chosen.benchmark) == (method, "jsonl")
+    name = next(name for name in all_recipes() if name.startswith(f"{method}/tacos"))
+    assert choose_recipe(method, "jsonl", name=name).replace(benchmark="tacos") == all_recipes()[name]
 
 
 @pytest.mark.parametrize("method", SMALL)

@@ -7,7 +7,7 @@ import pytest
 from transformers import pipeline
 
 from hf_vtg import demo
-from hf_vtg.benchmarks.shapes_world import split_of_seed, split_seeds
+from hf_vtg.moving_shapes.world import split_of_seed, split_seeds
 from hf_vtg.pipeline import DEFAULT_MODEL, TASK
 
 SEED = split_seeds("demo")[7]
@@ -20,6 +20,7 @@ def answered(tmp_path_factory):
     return out, json.loads((out / "moments.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_demo_writes_its_answer(answered):
     out, result = answered
     assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")

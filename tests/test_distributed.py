@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from hf_vtg.layers.losses import gather_padded
+from hf_vtg.models.mmn.gathering_mmn import gather_padded
 from hf_vtg.models.mmn.losses_mmn import ContrastiveSettings, contrastive_losses
 
 from .test_mmn import example
@@ -61,10 +61,12 @@ def ranks():
     return sorted(queue.get() for _ in range(2))
 
 
+@pytest.mark.slow
 def test_ragged_rows_are_gathered_in_rank_order(ranks):
     assert [rank[4] for rank in ranks] == [[0, 0, 1]] * 2
 
 
+@pytest.mark.slow
 def test_gathered_negatives_give_the_gradient_of_the_joined_batch(ranks):
     moments, sentences, *rest = example()
     moments.requires_grad_(), sentences.requires_grad_()
@@ -99,6 +101,7 @@ def evaluated(folder, processes):
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_evaluation_on_two_processes_is_that_of_one(tmp_path):
     one, two = (evaluated(tmp_path, processes) for processes in (1, 2))
     assert one["metrics"]["test_num_queries"] == two["metrics"]["test_num_queries"] == 15

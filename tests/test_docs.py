@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from hf_vtg import WordVectors
-from hf_vtg.benchmarks.feature_store import write_feature_store
-from hf_vtg.benchmarks.moving_shapes import generate_scenario, render_video, scenario_seeds
+from hf_vtg.features.store import write_feature_store
+from hf_vtg.moving_shapes.render import render_video
+from hf_vtg.moving_shapes.scenarios import generate_scenario, scenario_seeds
 
 from .conftest import ROOT, SHARED
 from .docs_process import code_blocks
@@ -141,6 +142,8 @@ def results(work):
     return {Path(page).stem: wrong for page, wrong in found.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(
     "page",
     [
@@ -152,6 +155,8 @@ def test_code_blocks_run(page, results):
     assert results[page.stem] is None, results[page.stem]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("docs")
 @pytest.mark.needs_shared
 def test_the_readmes_commands_ground_a_real_file(work, results):
     """The example's model finds the annotated moment of its video in a fresh process, from the file alone."""
@@ -183,7 +188,7 @@ def test_pages_are_whole(page):
     """Every block says its language, so that no code is passed over; links lead somewhere."""
     text = page.read_text()
     blocks = code_blocks(text)
-    assert blocks and {language for language, _ in blocks} <= {"python", "bash", "json"}
+    assert blocks and {language for language, _ in blocks} <= {"python", "bash", "json", "toml"}
     assert text.count("```") == 2 * len(blocks)
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (page.parent / target).exists(), target

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, BertConfig, BertModel
 
 from hf_vtg.errors import FeatureError, ModelError, VideoError
+from hf_vtg.features.spec import FeatureSpec
 from hf_vtg.video import backbone as backbone_module
 from hf_vtg.video import cache as cache_module
 from hf_vtg.video import encoder as encoder_module
 from hf_vtg.video.cache import FeatureCache, load_encoded
 from hf_vtg.video.encoder import VideoEncoder, windows
-from hf_vtg.video.features import FeatureSpec
 
 av = pytest.importorskip("av")
 from .video_files import grey, render  # noqa: E402
@@ -483,6 +483,7 @@ def test_the_cache_lives_where_the_environment_says(tmp_path, monkeypatch):
     assert FeatureCache().root == tmp_path / "features"
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize("name", ["v_ZNVhz7ctTq0", "3MSZA"])
 def test_reference_features_of_a_real_network(shared, name):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import pipeline
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
+from hf_vtg.features.store import FeatureStore
 from hf_vtg.training.run import RunArguments, run_training
 
 pytestmark = pytest.mark.needs_shared

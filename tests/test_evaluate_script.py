@@ -166,6 +166,7 @@ def test_script_prints_and_writes(own, tmp_path, capsys):
     assert captured.out == "" and "nowhere cannot be read" in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_published_cbp_figures(shared, tmp_path):
     """The script as users start it reproduces every printed digit."""

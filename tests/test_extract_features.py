@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
 from hf_vtg.cli import main
+from hf_vtg.features.store import FeatureStore
 from hf_vtg.video.encoder import VideoEncoder
 
 pytest.importorskip("av")
@@ -110,6 +110,7 @@ def test_nothing_to_do_is_an_error(backbone, videos, tmp_path, capsys):
     assert "features.doc" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_in_the_same_file(backbone, tmp_path, capsys):
     """Of 40 files, odd ones among them: SIGKILL after a part, and between the whole file and the removal of its parts;
     nothing is encoded twice."""
@@ -125,7 +126,7 @@ def test_a_run_that_is_killed_ends_in_the_same_file(backbone, tmp_path, capsys):
     render(folder / "x.webm", [0, 40, 1000], 500, codec="libvpx", options={"deadline": "realtime"})
     answered = [*whole, "w\u00fc $1 ", "x"]
     code = (
-        "import os, shutil, signal, sys; from hf_vtg.benchmarks import extraction; from hf_vtg.cli import main\n"
+        "import os, shutil, signal, sys; from hf_vtg.video import extraction; from hf_vtg.cli import main\n"
         "where, real = sys.argv.pop(1), extraction.save_encoded\n"
         "def save(path, *rest):\n"
         "    real(path, *rest); print(path.stem, flush=True)\n"

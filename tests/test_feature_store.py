@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hf_vtg.benchmarks import feature_files
-from hf_vtg.benchmarks.feature_presets import FEATURE_PRESETS
-from hf_vtg.benchmarks.feature_store import FeatureStore, MissingFeatureError, write_feature_store
-from hf_vtg.benchmarks.inspection import inspect_features
+from hf_vtg.benchmarks.facts import FEATURES, published_features
 from hf_vtg.errors import FeatureError, HFVTGError
-from hf_vtg.video.features import FeatureSpec
+from hf_vtg.features import formats as feature_files
+from hf_vtg.features.inspection import inspect_features
+from hf_vtg.features.spec import FeatureSpec
+from hf_vtg.features.store import FeatureStore, MissingFeatureError, write_feature_store
 
 from .script_loading import load_script
 
@@ -167,7 +167,7 @@ def test_unreadable_files(tmp_path, monkeypatch):
     with pytest.raises(FeatureError, match="'o'.*cannot be read"):
         FeatureStore(tmp_path, "{video_id}.npy")["o"]
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(HFVTGError, match=r"hf-vtg\[hdf5\]"):
+    with pytest.raises(HFVTGError, match=r"\.\[hdf5\]"):
         feature_files.import_h5py()
 
 
@@ -267,6 +267,7 @@ class Sums(Dataset):
         return torch.tensor(float(self.store[video_id].sum(dtype=np.float64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "context, workers, name",
     [("fork", 2, "gzip.h5"), ("fork", 2, "f.npz"), ("fork", 2, "f.safetensors"), ("spawn", 1, "gzip.h5")],
@@ -338,9 +339,10 @@ def test_real_files(shared):
 def test_published_layouts_by_name(tmp_path):
     """One file of all videos, and a folder of files, of each preset; ids are those of the annotations."""
     rng = np.random.default_rng(0)
-    for name, preset in FEATURE_PRESETS.items():
-        stem = {"activitynet_captions": "v_0123456789a", "tacos": "s1-d1", "charades_sta": "AO8RW"}[preset.benchmark]
-        array = rng.standard_normal((3, preset.spec.dim)).astype(np.float32)
+    for name, benchmark in FEATURES.items():
+        preset = published_features(name)
+        stem = {"activitynet_captions": "v_0123456789a", "tacos": "s1-d1", "charades_sta": "AO8RW"}[benchmark]
+        array = rng.standard_normal((3, preset.spec["dim"])).astype(np.float32)
         wanted = {stem + preset.id_suffix: array}
         key = (preset.key_template or "{video_id}").format(video_id=stem + preset.id_suffix)
         path = hdf5(tmp_path / f"{name}.h5", {key: array})
@@ -353,9 +355,9 @@ def test_published_layouts_by_name(tmp_path):
         for given in (path, *folders):
             store = FeatureStore(given, preset=name)
             assert_same(store, wanted)
-            assert store.spec == preset.spec and store.dim == preset.spec.dim
+            assert store.spec == FeatureSpec(**preset.spec) and store.dim == preset.spec["dim"]
         narrow = hdf5(tmp_path / f"{name}_narrow.h5", {key: array[:, :7]})
-        with pytest.raises(FeatureError, match=f"width 7, their spec says {preset.spec.dim}"):
+        with pytest.raises(FeatureError, match=f"width 7, their spec says {preset.spec['dim']}"):
             FeatureStore(narrow, preset=name)[stem + preset.id_suffix]
     flat = hdf5(tmp_path / "flat.h5", {"v_0123456789a": array})
     with pytest.raises(FeatureError, match="fits key_template '{video_id}/c3d_features'"):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hf_vtg.errors import FeatureError
-from hf_vtg.video.features import FeatureSpec
+from hf_vtg.features.spec import FeatureSpec
 
 SPEC = FeatureSpec(backbone="org/vit", revision="abc", fps=2.0, window=1, stride=1, dim=768, pooling="mean")
 

@@ -15,7 +15,7 @@ from hf_vtg import VideoGroundingCollator
 from hf_vtg.benchmarks import benchmark_builder
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError
 
-from . import test_models
+from .testers import model_tester
 
 # Features of 1e30 are one of the odd things here.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -44,7 +44,7 @@ NO_QUERIES = [None, 3, math.nan, b"a person", [], {}, [["a person"]], ["a person
 
 @pytest.fixture(scope="module")
 def pipe():
-    tester = test_models.TestMMN()
+    tester = model_tester("mmn")
     model = tester.model()
     return pipeline("video-grounding", model=model, processor=tester.processor(model.config))
 

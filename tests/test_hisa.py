@@ -15,12 +15,12 @@ from hf_vtg.models.hisa.conversion_hisa import config_from_official, convert_off
 from hf_vtg.models.hisa.decoding_hisa import best_pairs, official_decode
 from hf_vtg.models.hisa.disentangling_hisa import ClipRow
 from hf_vtg.models.hisa.losses_hisa import contrast, inside_nll, pool_span
+from hf_vtg.models.registry import get_recipe
 from hf_vtg.processing import VideoGroundingProcessor
 from hf_vtg.training.optimizers import build_optimizer
-from hf_vtg.training.recipes import get_recipe
+from scripts.lab.references import hisa as reference
 
-from .references import hisa as reference
-from .test_models import TestHiSA as HiSA
+from .testers import model_tester
 
 LENGTHS = torch.tensor([9, 1, 17, 2, 6])
 WORDS = torch.tensor([3, 1, 7, 2, 4])
@@ -28,7 +28,7 @@ START, END = torch.tensor([2, 0, 5, 1, 4]), torch.tensor([6, 0, 16, 1, 4])
 
 
 def tiny(seed=0, **overrides):
-    return HiSA().model(seed, **overrides).double()
+    return model_tester("hisa").model(seed, **overrides).double()
 
 
 def samples(seed=1):
@@ -192,7 +192,7 @@ def test_sentences_of_a_video_equal_rows_of_one_sentence():
 
 
 def test_batch_mates_padding_and_batch_size_change_nothing():
-    model = HiSA().model(hidden_size=24, feature_dim=10)
+    model = model_tester("hisa").model(hidden_size=24, feature_dim=10)
     features, words = (x.float() for x in samples())
     together = model(**batch_of(features, words))
     dirty = torch.where(real(LENGTHS, 17)[..., None], features, 7.0)
@@ -241,7 +241,7 @@ def test_default_variant_gives_the_unpadded_results_from_the_padded_batch(shared
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_clip_one_word_and_moments_inside_a_clip(variant, row, dtype):
     """Rows 1, 3 and 4: a video of one clip with a query of one word; moments that start and end in one clip."""
-    model = HiSA().model(variant=variant).to(dtype).train()
+    model = model_tester("hisa").model(variant=variant).to(dtype).train()
     features, words = (x.to(dtype) for x in samples())
     rows = slice(row, row + 1)
     batch = batch_of(features[:, : int(LENGTHS[row])], words[:, : int(WORDS[row])], rows)
@@ -333,7 +333,7 @@ def test_the_variant_decides_what_is_not_given():
 
 
 def test_how_features_and_text_reach_the_model():
-    words = HiSA().word_vectors()
+    words = model_tester("hisa").word_vectors()
     charades = HiSAConfig.for_benchmark("charades_sta", feature_dim=2)
     extractor = VideoGroundingProcessor.from_model_config(charades, words).feature_extractor
     assert extractor.resample(torch.arange(14.0).reshape(7, 2).numpy())[:, 0].tolist() == [0, 6, 12]
@@ -462,7 +462,7 @@ def official_state(model):
 
 
 def test_conversion_refuses_what_does_not_fit():
-    model = HiSA().model()
+    model = model_tester("hisa").model()
     state, tree = official_state(model), official_tree()
     wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
     wrapped |= {"module.multimodal_fc1.bias": torch.zeros(1), "module.trm_fused.norm.alpha": torch.zeros(3)}
@@ -486,9 +486,11 @@ def test_conversion_refuses_what_does_not_fit():
 
 
 def test_biases_learn_twice_as_fast_and_do_not_decay():
-    model = HiSA().model()
+    model = model_tester("hisa").model()
     recipe = get_recipe("hisa/tacos/official")
-    arguments = HiSA().arguments("unused", learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    arguments = model_tester("hisa").arguments(
+        "unused", learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     optimizer = build_optimizer(model, recipe, arguments)
     assert type(optimizer) is torch.optim.Adam and recipe.per_device_batch_size == 16
     names = {id(p): name for name, p in model.named_parameters()}

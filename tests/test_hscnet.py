@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from hf_vtg import HSCNetConfig, HSCNetForVideoGrounding
 from hf_vtg.errors import ModelError
+from hf_vtg.layers.positions import sinusoidal_positions
 from hf_vtg.metrics import grounding_metrics
 from hf_vtg.models.hscnet.conversion_hscnet import config_from_official, convert_official_checkpoint, rename_official
-from hf_vtg.models.hscnet.layers_hscnet import MultiModalLayer, segments_from_logits, sinusoidal_positions
+from hf_vtg.models.hscnet.layers_hscnet import MultiModalLayer, segments_from_logits
 from hf_vtg.models.hscnet.losses_hscnet import (
     alignment_terms,
     attention_inside,
@@ -23,14 +24,15 @@ from hf_vtg.models.hscnet.losses_hscnet import (
 )
 from hf_vtg.models.hscnet.text_hscnet import HSCNetTextState, pack_words
 from hf_vtg.moments import generalized_iou, temporal_iou
-from hf_vtg.parity import check_folder, plan_mutations
-from hf_vtg.parity.comparing import COMPARED
-from scripts import ablate_hscnet
+from hf_vtg.testing.parity.check import check_folder
+from hf_vtg.testing.parity.comparing import COMPARED
+from scripts.lab.ablation import ROWS
+from scripts.lab.mutations import check_mutated, plan_mutations
+from scripts.lab.references import hscnet as plain
 
-from . import test_models
-from .references import hscnet as plain
+from .testers import model_tester
 
-TESTER = test_models.TestHSCNet()
+TESTER = model_tester("hscnet")
 G1, G2, G3 = ((0.2, 0.6), (0.4, 0.8)), ((0.0, 0.2), (0.6, 1.0)), ((0.1, 0.9), (0.3, 0.5))
 G4, G5 = ((0.25, 0.75), (0.25, 0.75)), ((0.0, 0.5), (0.5, 1.0))
 
@@ -496,9 +498,9 @@ def test_flags(flags, gone):
     assert (together.moments[..., 0] <= together.moments[..., 1]).all()
 
 
-@pytest.mark.parametrize("row", ablate_hscnet.ROWS)
+@pytest.mark.parametrize("row", ROWS)
 def test_rows_of_the_ablation_are_configurations(row):
-    changed = TESTER.model(**ablate_hscnet.ROWS[row])
+    changed = TESTER.model(**ROWS[row])
     assert (changed.loss_weights != TESTER.model().loss_weights) == (row not in ("all", "sentences alone"))
 
 
@@ -574,6 +576,7 @@ def test_conversion_refuses_what_does_not_fit():
         convert_official_checkpoint({}, official)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_golden_folder_and_its_mutations(shared):
     folder = shared / "golden" / "hscnet" / "dev"
@@ -581,7 +584,7 @@ def test_golden_folder_and_its_mutations(shared):
     assert not report.failures(), [(row.group, row.name, row.diff, row.bound, row.note) for row in report.failures()]
     assert report.count(COMPARED) > 600
     for mutation in plan_mutations(folder).values():
-        assert check_folder(folder, mutation).failures()
+        assert check_mutated(folder, mutation).failures()
 
 
 def test_initial_gain_widens_the_projection_of_clips_and_no_loaded_weights(tmp_path):

@@ -12,13 +12,14 @@ import torch
 from transformers import pipeline
 
 from hf_vtg import AutoModelForVideoGrounding, VideoEncoder, load_pipeline
-from hf_vtg.auto import METHODS
 from hf_vtg.errors import ModelError
+from hf_vtg.models.registry import METHODS
 
-from . import hub_process, test_models
+from . import hub_process
 from .conftest import ROOT
 from .foreign_models import save_foreign_model
 from .loopback_hub import LoopbackHub
+from .testers import TESTERS
 from .video_files import render
 
 ROWS = [
@@ -40,6 +41,10 @@ def sums(folder):
     return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+# The processes of the fixtures take most of the time: they run once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]
+
+
 @pytest.fixture(scope="module")
 def hub():
     with LoopbackHub() as hub:
@@ -50,9 +55,7 @@ def hub():
 def local(tmp_path_factory):
     """A folder a method with a tiny model, its processor and rows."""
     root = tmp_path_factory.mktemp("hub") / "local"
-    for tester in test_models.VideoGroundingModelTester.__subclasses__():
-        if tester.method not in METHODS:
-            continue
+    for tester in TESTERS.values():
         model = tester().model()
         model.save_pretrained(root / tester.method)
         tester().processor(model.config).save_pretrained(root / tester.method)

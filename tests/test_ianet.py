@@ -11,17 +11,17 @@ from hf_vtg.models.ianet.anchors_ianet import anchor_windows, clip_labels, sourc
 from hf_vtg.models.ianet.conversion_ianet import config_from_official, convert_official_checkpoint
 from hf_vtg.models.ianet.decoding_ianet import official_nms, official_recall, official_windows
 from hf_vtg.models.ianet.layers_ianet import AdditiveFusion, Calibration, LocalSelfAttention
-from hf_vtg.training.recipes import RECIPES
+from hf_vtg.models.registry import all_recipes
+from scripts.lab.references import ianet as plain
 
-from . import test_models
-from .references import ianet as plain
+from .testers import TESTERS, model_tester
 
-TINY = test_models.TestIANet.tiny_fields
+TINY = TESTERS["ianet"].tiny_fields
 
 
 def tiny(**overrides):
     """A model whose attention is not uniform: the first weights leave it so."""
-    model = test_models.TestIANet().model(**overrides)
+    model = model_tester("ianet").model(**overrides)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2 if parameter.dim() > 1 else 1)
@@ -488,8 +488,10 @@ def test_an_official_configuration_is_read_whole_or_refused():
 
 
 def test_recipes_are_the_papers():
-    assert RECIPES["ianet/tacos/paper"].learning_rate == 3e-4 and RECIPES["ianet/tacos"].learning_rate == 4e-4
-    official = RECIPES["ianet/activitynet_captions/official"]
+    assert (
+        all_recipes()["ianet/tacos/paper"].learning_rate == 3e-4 and all_recipes()["ianet/tacos"].learning_rate == 4e-4
+    )
+    official = all_recipes()["ianet/activitynet_captions/official"]
     assert (official.optimizer, official.epochs, official.per_device_batch_size) == ("adamw_raw_epsilon", 20, 128)
     # The last learning rates of specs/ianet.md: 5,860, 9,540 and 15,440 steps.
     for benchmark, steps, last in (
@@ -497,6 +499,6 @@ def test_recipes_are_the_papers():
         ("tacos", 9540, 7.1e-5),
         ("charades_sta", 15440, 5.6e-5),
     ):
-        recipe = RECIPES[f"ianet/{benchmark}"]
+        recipe = all_recipes()[f"ianet/{benchmark}"]
         assert recipe.learning_rate * recipe.lr_multiplier(steps, 1) == pytest.approx(last, rel=0.01)
         assert recipe.optimizer == "adamw" and recipe.max_grad_norm == 0

@@ -35,6 +35,7 @@ def start():
     return begin
 
 
+@pytest.mark.slow
 def test_killed_runs_end_like_an_undisturbed_one(own_data, start):  # noqa: F811
     whole, cut = own_data / "whole", own_data / "cut"
     undisturbed = start(own_data, whole)

@@ -8,22 +8,21 @@ import torch
 from transformers import pipeline
 
 from hf_vtg import grounding
-from hf_vtg.auto import METHODS
 from hf_vtg.errors import QueryError, VideoError
 from hf_vtg.grounding import window_starts
+from hf_vtg.models.registry import METHODS
 from hf_vtg.moments import temporal_nms
 from hf_vtg.pipeline import VideoGroundingPipeline
 from hf_vtg.training.augmentation import CutAndJoined
 from hf_vtg.training.collator import VideoGroundingCollator
 from hf_vtg.training.trainer import VideoGroundingTrainer
 
-from . import test_models
 from .loopback_hub import LoopbackHub
+from .testers import TESTERS
 from .video_files import render
 from .vision_models import save_grounding_model
 
 QUERIES = ["a person opens the door", "a person sits down", "the person walks on the red book"]
-TESTERS = {tester.method: tester for tester in test_models.VideoGroundingModelTester.__subclasses__()}
 
 
 def build(method, **overrides):
@@ -80,7 +79,7 @@ def test_one_pass_over_the_video_for_any_number_of_queries(method, monkeypatch):
 
         monkeypatch.setattr(pipe.model, name, counted)
     for queries in (QUERIES[:1], QUERIES * 50):
-        size = grounding.READINGS if grounding.reads_paragraphs(pipe.model) else grounding.GROUP_SIZE
+        size = grounding.READINGS if pipe.model.reads_paragraphs else grounding.GROUP_SIZE
         groups = math.ceil(len(queries) / size)
         for window, passes in ((math.inf, 1), (20.0, 4)):
             calls.update(encode_video=0, encode_text=0)
@@ -145,7 +144,7 @@ def test_training_tells_the_processor_how_long_its_videos_are(tmp_path):
     assert processor.trained_seconds == 20.0
     with pytest.raises(QueryError, match="trained_seconds=0"):
         type(processor)(processor.feature_extractor, processor.tokenizer, trained_seconds=0)
-    published = METHODS["mmn"][0].for_benchmark("tacos", text_config=model.config.text_config)
+    published = METHODS["mmn"].config_class.for_benchmark("tacos", text_config=model.config.text_config)
     assert tester.processor(published).trained_seconds == 1402.18
 
 

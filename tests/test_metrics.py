@@ -169,6 +169,7 @@ def test_metric_files_go_to_the_package_cache(tmp_path, monkeypatch):
     assert list((tmp_path / "c" / "metrics").iterdir())
 
 
+@pytest.mark.slow
 def test_import_is_light():
     code = "import sys, hf_vtg.metrics; print([m for m in ('datasets', 'evaluate') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

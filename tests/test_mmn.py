@@ -8,11 +8,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from hf_vtg import MMNConfig, MMNForVideoGrounding
 from hf_vtg.errors import ModelError
-from hf_vtg.models.mmn.conversion_mmn import (
-    config_from_official,
-    convert_official_checkpoint,
-    rename_official,
-)
+from hf_vtg.models.mmn.conversion_mmn import config_from_official, convert_official_checkpoint, rename_official
 from hf_vtg.models.mmn.losses_mmn import ContrastiveSettings, contrastive_losses
 from hf_vtg.moments import temporal_iou
 
@@ -95,15 +91,15 @@ def test_contrastive_losses_do_not_overflow_at_low_temperature():
 
 
 def tiny(**overrides):
-    from .test_models import TestMMN
+    from .testers import model_tester
 
-    return TestMMN().model(**overrides)
+    return model_tester("mmn").model(**overrides)
 
 
 def tiny_batch():
-    from .test_models import TestMMN
+    from .testers import model_tester
 
-    return TestMMN().batch(tiny().config)
+    return model_tester("mmn").batch(tiny().config)
 
 
 def test_a_cosine_below_minus_one_gives_no_nan():

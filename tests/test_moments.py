@@ -52,6 +52,7 @@ def test_iou_by_hand():
     assert np.isnan(temporal_iou([np.nan, 1.0], [0.0, 1.0]))
 
 
+@pytest.mark.slow
 def test_exact_half_is_exact_on_every_power_of_two_grid():
     for n in (8, 16, 64, 128):
         cells = torch.tensor(grid(n) / n, dtype=torch.float32)

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_vtg.benchmarks.moving_shapes import MovingShapes, iter_scenarios, render_split, scenario_seeds
-from hf_vtg.benchmarks.shapes_render import FPS, FRAME_SIZE, render_frames, render_video
-from hf_vtg.benchmarks.shapes_sampling import generate_scenario
-from hf_vtg.benchmarks.shapes_text import VERBS, VOCABULARY, words_of
-from hf_vtg.benchmarks.shapes_world import (
+from hf_vtg.benchmarks.moving_shapes import MovingShapes
+from hf_vtg.errors import AnnotationError, VideoError
+from hf_vtg.metrics import constant_moment_baseline
+from hf_vtg.moving_shapes.render import FPS, FRAME_SIZE, render_frames, render_split, render_video
+from hf_vtg.moving_shapes.scenarios import generate_scenario, iter_scenarios, scenario_seeds
+from hf_vtg.moving_shapes.wording import VERBS, VOCABULARY, words_of
+from hf_vtg.moving_shapes.world import (
     ACTIONS,
     COLOURS,
     GENERATOR_VERSION,
@@ -28,8 +30,6 @@ from hf_vtg.benchmarks.shapes_world import (
     split_of_seed,
     split_seeds,
 )
-from hf_vtg.errors import AnnotationError, VideoError
-from hf_vtg.metrics import constant_moment_baseline
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -93,6 +93,7 @@ def test_unknown_split_and_config_are_named():
 # The world
 
 
+@pytest.mark.slow
 def test_size_and_variety(splits, everything):
     assert {split: len(s) for split, s in splits.items()} == SPLIT_SIZES
     assert len({s.video_id for s in everything}) == 1500
@@ -107,6 +108,7 @@ def test_size_and_variety(splits, everything):
         assert min(frequency.values()) > 0.05 * frequency.total()
 
 
+@pytest.mark.slow
 def test_times_of_events(splits):
     for scenarios in splits.values():
         events = [(e, s.duration) for s in scenarios for e in s.events]
@@ -382,7 +384,7 @@ def test_render_split_resumes(tmp_path):
 
 def test_video_without_pyav_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoError, match=r"hf-vtg\[video\]"):
+    with pytest.raises(VideoError, match=r"\.\[video\]"):
         render_video(generate_scenario(0), tmp_path / "a.mp4")
 
 

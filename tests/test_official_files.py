@@ -55,6 +55,7 @@ def sentences_of(rows):
     return [sentence for row in rows for sentence in row["sentences"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "benchmark, version, expected",
     [
@@ -111,6 +112,7 @@ def test_charades_text_equals_the_grouped_json(read, annotations):
         assert sum(a != b for a, b in zip(sentences_of(text), sentences_of(other), strict=True)) == respelled
 
 
+@pytest.mark.slow
 def test_activitynet_text_is_tidied_and_keeps_its_letters(read, raw):
     blanks, newlines = [], 0
     for split, name in zip(SPLITS, ("train", "val_1", "val_2"), strict=True):

@@ -18,6 +18,7 @@ pytest.importorskip("matplotlib")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_the_page_runs_from_videos_to_answers(tmp_path):
     commands = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "own_dataset.md").read_text(), re.DOTALL)
     assert len(commands) == 5

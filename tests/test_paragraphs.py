@@ -7,10 +7,10 @@ from transformers import pipeline
 
 from hf_vtg import cli
 from hf_vtg.errors import QueryError
-from hf_vtg.paragraphs import split_parts, split_sentences
-from hf_vtg.training.paragraphs import evaluation_rows, training_rows
+from hf_vtg.text.paragraphs import split_parts, split_sentences
+from hf_vtg.training.paragraph_rows import evaluation_rows, training_rows
 
-from . import test_models
+from .testers import model_tester
 
 SENTENCES = ["First a person opens the door.", "Then the person sits down!", "Finally the person eats, and walks."]
 TEXT = f"{SENTENCES[0]} {SENTENCES[1]}\n{SENTENCES[2]}"
@@ -72,7 +72,7 @@ def long_rows(lengths=(19, 3, 8)):
 
 
 def reader(**fields):
-    return test_models.TestHSCNet().config(**fields)
+    return model_tester("hscnet").config(**fields)
 
 
 def test_training_reads_a_random_part_in_order():
@@ -96,14 +96,15 @@ def test_evaluation_reads_every_sentence_once():
 
 
 def test_methods_that_read_no_paragraphs_get_their_rows():
-    rows, config = long_rows(), test_models.TestMMN().config()
+    rows, config = long_rows(), model_tester("mmn").config()
     assert training_rows(rows, config) is rows and evaluation_rows(rows, config) is rows
     unlimited = reader(max_sentences=None)
     assert evaluation_rows(rows, unlimited) is rows and len(training_rows(rows, unlimited)) == 3
 
 
+@pytest.mark.slow
 def test_trainer_cuts_and_evaluates_long_paragraphs(tmp_path):
-    tester = test_models.TestHSCNet()
+    tester = model_tester("hscnet")
     model = tester.model(max_sentences=2)
     trainer = tester.trainer(model, tmp_path)
     sizes = []
@@ -129,7 +130,7 @@ def test_trainer_cuts_and_evaluates_long_paragraphs(tmp_path):
 def pipes(tmp_path_factory):
     """One pipeline of a method that reads paragraphs and one of a method that does not; and features of a video."""
     made = {}
-    for name, tester in (("hscnet", test_models.TestHSCNet()), ("mmn", test_models.TestMMN())):
+    for name, tester in (("hscnet", model_tester("hscnet")), ("mmn", model_tester("mmn"))):
         folder = tmp_path_factory.mktemp(name)
         model = tester.model(**({"max_sentences": 4} if name == "hscnet" else {}))
         model.save_pretrained(folder)
@@ -224,7 +225,7 @@ def test_batches_of_paragraphs_lists_and_sentences(pipes, features, name):
 
 
 def test_without_a_paragraph_decoder_the_extent_is_that_of_the_best_moments(features):
-    tester = test_models.TestHSCNet()
+    tester = model_tester("hscnet")
     model = tester.model(levels=["W", "S"])
     pipe = pipeline("video-grounding", model=model, processor=tester.processor(model.config), device="cpu")
     answer = pipe(features, TEXT, duration=20.0, paragraph=True)

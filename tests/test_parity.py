@@ -7,14 +7,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_vtg.models.mmn import conversion_mmn
-from hf_vtg.parity import Mutation, ParityError, check_folder, main, plan_mutations
-from hf_vtg.parity.comparing import COMPARED, EXCEPTED, FAILED, Report, build_mask, elementwise, number
-from hf_vtg.parity.curve import field_bounds
-from hf_vtg.parity.decoding import report_longer_lists
-from hf_vtg.parity.gradients import statistics_rows
-from hf_vtg.parity.manifest import GoldenFolder, find_entry, leaves, match, substitute
-from hf_vtg.parity.method import load_method, one_sample, override_targets
-from hf_vtg.parity.session import set_mode, without_dropout
+from hf_vtg.testing.parity.check import check_folder
+from hf_vtg.testing.parity.comparing import COMPARED, EXCEPTED, FAILED, Report, build_mask, elementwise, number
+from hf_vtg.testing.parity.curve import field_bounds
+from hf_vtg.testing.parity.decoding import report_longer_lists
+from hf_vtg.testing.parity.gradients import statistics_rows
+from hf_vtg.testing.parity.manifest import GoldenFolder, ParityError, find_entry, leaves, match, substitute
+from hf_vtg.testing.parity.method import load_method, one_sample, override_targets
+from hf_vtg.testing.parity.session import set_mode, without_dropout
+from scripts.check_parity import main
+from scripts.lab.mutations import Mutation, check_mutated, plan_mutations
 
 from .toy_golden import write_toy
 
@@ -30,6 +32,8 @@ FOLDERS = {
     "mmn/curve": 400,
     "mmn/dev": 400,
     "mmn/dev/multiscale": 400,
+    "tan2d/conv": 90,
+    "tan2d/pool": 45,
 }
 KINDS = ("weight", "mask", "flag")
 MUTATED = (
@@ -42,6 +46,7 @@ MUTATED = (
     ("ianet/preprocess", "input"),
     *(("mmn/dev/multiscale", kind) for kind in KINDS),
     ("mmn/curve", "weight"),
+    *((f"tan2d/{proposals}", kind) for proposals in ("conv", "pool") for kind in KINDS),
 )
 
 
@@ -122,6 +127,7 @@ def test_folder_reads_half_precision_aliases_and_later_weights(tmp_path):
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "stray.txt").write_text("?")
+    (tmp_path / "README.md").write_text("how it was made")
     folder = GoldenFolder(tmp_path)
     assert folder.weights["a"].dtype == torch.float32 and folder.weights["b"].item() == 1
     assert folder.canonical("net.2.x.weight") == "conv2.weight" and folder.canonical("other") == "other"
@@ -467,6 +473,7 @@ def test_summary_counts_failures():
 # The published code
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize("name", FOLDERS)
 def test_published_code(shared, name):
@@ -475,11 +482,12 @@ def test_published_code(shared, name):
     assert report.count(COMPARED) >= FOLDERS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(("name", "kind"), MUTATED)
 def test_mutations_of_the_published_folders_are_caught(shared, name, kind):
     folder = shared / "golden" / name
-    assert check_folder(folder, plan_mutations(folder)[kind]).failures()
+    assert check_mutated(folder, plan_mutations(folder)[kind]).failures()
 
 
 def test_a_damaged_manifest_is_one_message(tmp_path, capsys):

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from hf_vtg.benchmarks.feature_store import FeatureStore
-from hf_vtg.benchmarks.planted import (
+from hf_vtg.errors import AnnotationError
+from hf_vtg.features.store import FeatureStore
+from hf_vtg.text.tokenization import WordVectors
+from scripts.lab import planted_grounding
+from scripts.lab.planted_features import (
     SentenceDirections,
     choose_videos,
     inside,
@@ -14,9 +17,6 @@ from hf_vtg.benchmarks.planted import (
     plant,
     planted_features,
 )
-from hf_vtg.errors import AnnotationError
-from hf_vtg.tokenization import WordVectors
-from hf_vtg.training import planted_grounding
 
 from .script_loading import load_script
 
@@ -101,6 +101,7 @@ def planted(tmp_path_factory, vectors):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_scripts_plant_and_learn(planted, tmp_path, capsys):
     store = FeatureStore(planted / "features.h5")
     splits = planted_grounding.load_rows(planted)

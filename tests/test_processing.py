@@ -19,16 +19,16 @@ from transformers import (
 )
 
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError, QueryError
-from hf_vtg.moments import temporal_nms
-from hf_vtg.processing import (
+from hf_vtg.features.resampling import (
     VideoGroundingFeatureExtractor,
-    VideoGroundingProcessor,
     resample_linspace_bins,
     resample_mean_bins,
     resample_stride,
 )
-from hf_vtg.tokenization import WordVectors
-from hf_vtg.video.features import FeatureSpec
+from hf_vtg.features.spec import FeatureSpec
+from hf_vtg.moments import temporal_nms
+from hf_vtg.processing import VERSION, VideoGroundingProcessor
+from hf_vtg.text.tokenization import WordVectors
 
 SPEC = FeatureSpec(backbone="some/backbone", fps=2.0, stride=1, dim=3)
 
@@ -564,3 +564,18 @@ def test_post_processing_is_fast(processor):
         temporal_nms(outputs.moments, outputs.scores, 0.5, top_k=5)
         times.append(time.perf_counter() - start)
     assert min(times) < 5e-3
+
+
+def test_a_processor_of_a_newer_version_is_refused_and_an_older_one_read(tmp_path):
+    tokenizer = WordVectors.from_vocabulary(["a", "cat"], dim=3).build_tokenizer()
+    VideoGroundingProcessor(tokenizer=tokenizer, max_words=7).save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    saved = json.loads(path.read_text())
+    assert saved.pop("version") == VERSION
+    path.write_text(json.dumps(saved))
+    assert VideoGroundingProcessor.from_pretrained(tmp_path).max_words == 7
+    for version, message in ((VERSION + 1, "written by a newer one"), ("two", "version 'two'")):
+        path.write_text(json.dumps({**saved, "version": version}))
+        with pytest.raises(HFVTGError, match=message) as refusal:
+            VideoGroundingProcessor.from_pretrained(tmp_path)
+        assert "processor_config.json" in str(refusal.value) and "\n" not in str(refusal.value)

@@ -7,16 +7,8 @@ import pytest
 import torch
 
 from hf_vtg.errors import ModelError
-from hf_vtg.layers.map_conv import (
-    MAP_OPTIONS,
-    Cut,
-    MaskedMapConv,
-    Pasted,
-    Strip,
-    cover,
-    map_geometry,
-    valid_inputs,
-)
+from hf_vtg.layers.map_convolution import MAP_OPTIONS, Cut, MaskedMapConv, Pasted
+from hf_vtg.layers.map_geometry import Strip, cover, map_geometry, valid_inputs
 from hf_vtg.layers.proposals import ProposalGrid, proposal_cells
 
 GEOMETRIES = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548), (16, [7, 4], None)]
@@ -213,7 +205,7 @@ def test_only_real_positions_are_convolved():
         (64, (15, 8, 8), 9, 4, 0.505, 0.75),
         (128, (15, 8, 8, 8), 5, 8, 0.462, 0.68),
     ):
-        geometry = map_geometry(num_clips, counts, kernel, layers)
+        geometry = map_geometry(ProposalGrid(num_clips, counts).valid, kernel, layers)
         full = sum(c.size for c in geometry.counts)
         area = [sum((s.bottom - s.top) * (s.right - s.left) for part in p for s in part) / full for p in geometry[1:]]
         assert least <= area[1] < area[0] <= most

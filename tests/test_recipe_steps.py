@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from hf_vtg.benchmarks.facts import BENCHMARKS
 from hf_vtg.errors import ModelError
-from hf_vtg.training.recipe_steps import SHAPES, random_rows, run_steps
-from hf_vtg.training.recipes import RECIPES, get_recipe
+from hf_vtg.models.registry import all_recipes, get_recipe
+from scripts.lab.recipe_steps import random_rows, run_steps
 
 from .script_loading import load_script
 
@@ -18,9 +19,10 @@ def test_rows_have_the_shape_of_the_recipe():
         assert len(rows) == 2 and all(row["video_features"].shape == (1050, 7) for row in rows)
         assert all(len(row["sentences"]) == len(row["moments"]) == sentences for row in rows)
         assert all(0 <= s < e <= row["duration"] for row in rows for s, e in row["moments"])
-    assert all(recipe.benchmark in SHAPES for recipe in RECIPES.values())
+    assert all(BENCHMARKS[recipe.benchmark].usual for recipe in all_recipes().values())
 
 
+@pytest.mark.slow
 def test_steps_of_a_real_configuration(tmp_path):
     result = run_steps("hscnet/charades_sta", str(tmp_path), steps=2)
     # The presets of the paper have D = 500 or 4096; Charades-STA 1024.
@@ -30,6 +32,7 @@ def test_steps_of_a_real_configuration(tmp_path):
         run_steps("hscnet/taco", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_script_reports_a_failure_and_a_limit(tmp_path, capsys, monkeypatch):
     script = load_script("recipe_steps")
     assert script.main(["nobody/knows"]) == 1

@@ -12,17 +12,15 @@ import torch
 from transformers import AutoModel, pipeline
 
 from hf_vtg import AutoModelForVideoGrounding, FeatureStore, HFVTGError, VideoEncoder, WordVectors, load_benchmark
-from hf_vtg.auto import METHODS
-from hf_vtg.converting import read_checkpoint
 from hf_vtg.errors import FeatureError, ModelError
+from hf_vtg.models.checkpoints import read_checkpoint
+from hf_vtg.models.registry import METHODS
 from hf_vtg.pipeline import load_pipeline
 from hf_vtg.video.cache import FeatureCache
 
-from . import test_models
 from .conftest import ROOT
+from .testers import TESTERS
 from .vision_models import save_vision_model
-
-TESTERS = {tester.method: tester for tester in test_models.VideoGroundingModelTester.__subclasses__()}
 
 
 class Malicious:
@@ -88,7 +86,11 @@ def test_a_model_folder_is_not_unpickled(method, trap, tmp_path):
     tester.processor(model.config).save_pretrained(folder)
     (folder / "model.safetensors").unlink()
     torch.save({name: Malicious(trap) for name in model.state_dict()}, folder / "pytorch_model.bin")
-    for load in (AutoModelForVideoGrounding.from_pretrained, METHODS[method][1].from_pretrained, load_pipeline):
+    for load in (
+        AutoModelForVideoGrounding.from_pretrained,
+        METHODS[method].model_class.from_pretrained,
+        load_pipeline,
+    ):
         with pytest.raises(ModelError, match=str(folder)):
             load(folder)
 
@@ -253,4 +255,4 @@ def test_auto_model_needs_no_safetensors_of_strangers(model_folder):
     """What we save is safetensors and text alone."""
     suffixes = {path.suffix for path in model_folder.iterdir()}
     assert suffixes == {".json", ".safetensors"}
-    assert type(AutoModel.from_pretrained(model_folder)) is METHODS["mmn"][1]
+    assert type(AutoModel.from_pretrained(model_folder)) is METHODS["mmn"].model_class

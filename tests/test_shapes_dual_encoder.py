@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import pipeline
 
-from hf_vtg.benchmarks.moving_shapes import generate_scenario, render_video, scenario_seeds
-from hf_vtg.training.shapes_dual_encoder import (
+from hf_vtg.moving_shapes.render import render_video
+from hf_vtg.moving_shapes.scenarios import generate_scenario, scenario_seeds
+from scripts.lab.shapes_dual_encoder import (
     DualEncoderTraining,
     build_dual_encoder,
     contrastive_loss,
@@ -15,7 +16,7 @@ from hf_vtg.training.shapes_dual_encoder import (
     save_dual_encoder,
     train_dual_encoder,
 )
-from hf_vtg.training.shapes_encoder import STATEMENTS, labels_of
+from scripts.lab.shapes_encoder import STATEMENTS, labels_of
 
 SECONDS = 0.6
 

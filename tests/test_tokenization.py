@@ -11,8 +11,8 @@ import pytest
 from transformers import AutoTokenizer, BertTokenizerFast, CanineTokenizer
 
 from hf_vtg.errors import HFVTGError, QueryError
-from hf_vtg.sentences import nest_sentences, sentence_words, tokenize_sentences
-from hf_vtg.tokenization import PATTERNS, WordVectors, split_words, vocabulary_of
+from hf_vtg.text.sentences import nest_sentences, sentence_words, tokenize_sentences
+from hf_vtg.text.tokenization import PATTERNS, WordVectors, split_words, vocabulary_of
 
 WORDS = ["the", "person", "n't", "'s", "turns", "t-shirt", "café", "1/2", "light", "do"]
 

@@ -13,25 +13,26 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_vtg import cli
-from hf_vtg.auto import METHODS
-from hf_vtg.benchmarks import load_benchmark
-from hf_vtg.benchmarks.feature_store import FeatureStore, write_feature_store
 from hf_vtg.errors import AnnotationError, FeatureError, HFVTGError, ModelError
+from hf_vtg.features.store import write_feature_store
 from hf_vtg.metrics import grounding_metrics
+from hf_vtg.models.registry import METHODS, all_recipes, get_recipe
+from hf_vtg.recipe import LossStage, Recipe
+from hf_vtg.testing.tester import MOMENTS, SENTENCES, WORDS
+from hf_vtg.text.tokenization import WordVectors
 from hf_vtg.training.arguments import VideoGroundingTrainingArguments
+from hf_vtg.training.build import build_config, model_of_words, words_config
 from hf_vtg.training.callbacks import apply_recipe
 from hf_vtg.training.collator import VideoGroundingCollator
-from hf_vtg.training.optimizers import build_optimizer
-from hf_vtg.training.recipes import RECIPES, LossStage, Recipe, get_recipe
-from hf_vtg.training.run import RunArguments, build_model, last_checkpoint, run_training
+from hf_vtg.training.optimizers import PlateauFactor, build_optimizer
+from hf_vtg.training.results import read_results
+from hf_vtg.training.run import RunArguments, last_checkpoint, run_training
 from hf_vtg.training.trainer import VideoGroundingTrainer
 
-from . import test_models
-from .model_tester import MOMENTS, SENTENCES, WORDS
-from .test_models import TestMMN as MMN
+from .testers import TESTERS, model_tester
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,12 +55,14 @@ def test_published_recipes_of_mmn(caplog):
 
 
 def test_every_method_has_a_recipe_for_each_benchmark_and_variant():
-    for name, recipe in RECIPES.items():
+    for name, recipe in all_recipes().items():
         suffix = "" if recipe.variant == "default" else f"/{recipe.variant}"
         assert name == f"{recipe.method}/{recipe.benchmark}{suffix}" == recipe.name
-    for method, (config_class, _) in METHODS.items():
-        variants = {(r.benchmark, r.variant) for r in RECIPES.values() if r.method == method}
-        assert variants >= {(benchmark, v) for benchmark in config_class.presets for v in ("default", "official")}
+    for method in METHODS:
+        variants = {(r.benchmark, r.variant) for r in all_recipes().values() if r.method == method}
+        assert variants >= {
+            (benchmark, v) for benchmark in METHODS[method].config_class.presets for v in ("default", "official")
+        }
 
 
 def test_warm_up_then_inverse_square_root():
@@ -130,7 +133,7 @@ RECIPE = Recipe(
 def trainer_of(folder, model=None, recipe=RECIPE, **overrides):
     fields = {"disable_tqdm": True, "use_cpu": True, "per_device_train_batch_size": 2, "save_total_limit": None}
     arguments = VideoGroundingTrainingArguments.from_recipe(recipe, str(folder), **{**fields, **overrides})
-    trainer = MMN().trainer(model or MMN().model(seed=1), folder, recipe)
+    trainer = model_tester("mmn").trainer(model or model_tester("mmn").model(seed=1), folder, recipe)
     trainer.args = arguments
     return type(trainer)(
         model=trainer.model,
@@ -182,12 +185,13 @@ def test_frozen_modules_can_be_kept_in_eval(tmp_path):
     assert len(training) == 2 and seen[0] is False
 
 
+@pytest.mark.slow
 def test_accumulated_steps_equal_the_published_mean_of_micro_batches(tmp_path):
     """Two micro-batches of equal size accumulate to the mean of their gradients, not to their sum."""
     recipe = Recipe(method="mmn", epochs=1, learning_rate=1.0)
     gradients = []
     for accumulation, repeat in ((1, 1), (2, 2)):
-        model = MMN().model(seed=1)
+        model = model_tester("mmn").model(seed=1)
         trainer = trainer_of(
             tmp_path, model, recipe, gradient_accumulation_steps=accumulation, per_device_train_batch_size=3
         )
@@ -204,6 +208,7 @@ def test_accumulated_steps_equal_the_published_mean_of_micro_batches(tmp_path):
         assert torch.allclose(single, gradients[1][name], rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_resume_at_an_epoch_boundary_is_bit_exact(tmp_path):
     whole = trainer_of(tmp_path / "whole")
     whole.train()
@@ -222,17 +227,18 @@ def test_resume_at_an_epoch_boundary_is_bit_exact(tmp_path):
     first.add_callback(Stop())
     first.train()
     assert first.state.global_step == 4
-    second = trainer_of(tmp_path / "cut", MMN().model(seed=9))
+    second = trainer_of(tmp_path / "cut", model_tester("mmn").model(seed=9))
     second.train(resume_from_checkpoint=str(tmp_path / "cut" / "checkpoint-4"))
     assert second.state.global_step == 8
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_resume_within_an_epoch_is_bit_exact(tmp_path, method):
     """Dropout, the order of the rows and HSCNet's random sentences go on as if nothing had happened."""
-    tester = next(c for c in vars(test_models).values() if getattr(c, "method", None) == method)()
+    tester = model_tester(method)
     settings = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1, "max_steps": 5}
     whole = tester.trainer(tester.model(), tmp_path, **settings)
     whole.train()
@@ -284,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
 
 
 def test_apply_recipe_gives_the_state_of_an_epoch():
-    model = MMN().model()
+    model = model_tester("mmn").model()
     apply_recipe(model, RECIPE, 3)
     assert model.loss_weights["loss_vid"] == pytest.approx(0.5 * model.config.contrastive_weight)
 
@@ -311,7 +317,7 @@ def run_arguments(folder, **overrides):
         "output_dir": str(folder / "out"),
         "word_vectors": str(folder / "words.npz"),
         "eval_split": "train",
-        "config_overrides": {k: v for k, v in MMN.tiny_fields.items() if k != "feature_dim"},
+        "config_overrides": {k: v for k, v in TESTERS["mmn"].tiny_fields.items() if k != "feature_dim"},
         "recipe_overrides": {"epochs": 1},
     }
     return RunArguments(**{**fields, **overrides})
@@ -394,7 +400,9 @@ def test_the_lowest_loss_is_the_best_unless_said_otherwise(tmp_path):
 
 
 def test_an_evaluation_loses_no_row_and_says_why_it_measures_nothing(tmp_path, caplog):
-    trainer = MMN().trainer(MMN().model(), tmp_path, dataloader_drop_last=True, per_device_eval_batch_size=2)
+    trainer = model_tester("mmn").trainer(
+        model_tester("mmn").model(), tmp_path, dataloader_drop_last=True, per_device_eval_batch_size=2
+    )
     assert trainer.evaluate()["eval_num_queries"] == sum(map(len, SENTENCES))
     assert len(trainer.predict(trainer.eval_dataset).predictions) == sum(map(len, SENTENCES))
     assert trainer.args.dataloader_drop_last and "sentences have moments" not in caplog.text
@@ -406,17 +414,19 @@ def test_an_evaluation_loses_no_row_and_says_why_it_measures_nothing(tmp_path, c
 
 
 def test_what_the_trainer_would_not_use_is_refused(tmp_path):
-    model = MMN().model()
+    model = model_tester("mmn").model()
     with pytest.raises(ModelError, match="VideoGroundingTrainingArguments"):
         VideoGroundingTrainer(model=model, args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
     with pytest.raises(ModelError, match="compute_metrics"):
-        VideoGroundingTrainer(model=model, args=MMN().arguments(tmp_path), compute_metrics=lambda prediction: {})
+        VideoGroundingTrainer(
+            model=model, args=model_tester("mmn").arguments(tmp_path), compute_metrics=lambda prediction: {}
+        )
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 @pytest.mark.parametrize("joined", [True, False])
 def test_rows_of_a_formatted_dataset_lose_no_digit(tmp_path, kind, joined):
-    tester = MMN()
+    tester = model_tester("mmn")
     rows = [row | {"duration": row["duration"] + 0.1} for row in tester.rows(tester.config())]
     store = {row["video_id"]: np.asarray(row["video_features"], np.float32) for row in rows}
     if joined:
@@ -446,13 +456,13 @@ def test_rows_of_any_indexable_kind_are_taken(tmp_path):
     class Rows(list):
         format = "own"
 
-    tester = MMN()
+    tester = model_tester("mmn")
     trainer = tester.trainer(tester.model(), tmp_path)
     assert len(trainer.predict(Rows(trainer.eval_dataset)).predictions) == sum(map(len, SENTENCES))
 
 
 def test_what_cannot_be_trained_on_or_evaluated_is_refused_at_once(tmp_path):
-    tester = MMN()
+    tester = model_tester("mmn")
     model, rows = tester.model(), tester.rows(tester.config())
     given = {"model": model, "args": tester.arguments(tmp_path)}
     processor = tester.processor(model.config)
@@ -494,11 +504,12 @@ def charades_like(own_data):
     return own_data
 
 
+@pytest.mark.slow
 def test_the_split_of_selection_and_that_of_the_metrics(charades_like):
     """Charades-STA has no validation split: nothing is selected, unless the papers' protocol is asked for."""
     quiet = {"disable_tqdm": True, "use_cpu": True}
     fields = {"benchmark": "charades_sta", "annotations": str(charades_like), "eval_split": None}
-    wide = {**MMN.tiny_fields, "feature_dim": 10}
+    wide = {**TESTERS["mmn"].tiny_fields, "feature_dim": 10}
     for select_on, best in ((None, False), ("test", True)):
         out = charades_like / str(select_on)
         run = run_arguments(charades_like, **fields, select_on=select_on, output_dir=str(out), config_overrides=wide)
@@ -512,7 +523,7 @@ def test_the_split_of_selection_and_that_of_the_metrics(charades_like):
 
 def test_features_of_another_width_than_the_papers_are_used_on_purpose_only(charades_like):
     fields = {"benchmark": "charades_sta", "annotations": str(charades_like), "eval_split": None}
-    tiny = {k: v for k, v in MMN.tiny_fields.items() if k != "feature_dim"}
+    tiny = {k: v for k, v in TESTERS["mmn"].tiny_fields.items() if k != "feature_dim"}
     for overrides, message in (
         ({}, "10 wide; mmn on charades_sta .* 4096.*feature_dim=10"),
         ({"feature_dim": 500}, "500"),
@@ -525,19 +536,20 @@ def test_features_of_another_width_than_the_papers_are_used_on_purpose_only(char
 
 def test_bf16_trains_with_losses_in_float32(own_data, monkeypatch):
     seen = []
-    compute = METHODS["mmn"][1].compute_losses
+    compute = METHODS["mmn"].model_class.compute_losses
 
     def spy(self, output, targets):
         losses = compute(self, output, targets)
         seen.append({output.scores.dtype, *(value.dtype for value in losses.values())})
         return losses
 
-    monkeypatch.setattr(METHODS["mmn"][1], "compute_losses", spy)
+    monkeypatch.setattr(METHODS["mmn"].model_class, "compute_losses", spy)
     results = run_training(run_arguments(own_data), {"disable_tqdm": True, "use_cpu": True, "bf16": True})
     assert results["precision"] == "bf16" and seen and all(dtypes == {torch.float32} for dtypes in seen)
     assert all(math.isfinite(value) for value in results["metrics"].values())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before(own_data, monkeypatch):
     import safetensors.torch
 
@@ -560,7 +572,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(own_data, monkeypatch):
     out = own_data / "out"
     kept = last_checkpoint(out)
     assert [path.name for path in out.glob("checkpoint-*")] == [Path(kept).name]
-    assert METHODS["mmn"][1].from_pretrained(kept).config.hidden_size == MMN.tiny_fields["hidden_size"]
+    assert (
+        METHODS["mmn"].model_class.from_pretrained(kept).config.hidden_size
+        == TESTERS["mmn"].tiny_fields["hidden_size"]
+    )
     for target in targets:
         monkeypatch.setattr(target, write, raising=False)
     run.resume = True
@@ -619,12 +634,15 @@ def test_a_run_refuses_settings_that_mean_nothing(own_data, overrides, message):
 
 
 def test_the_seed_decides_the_first_weights(own_data):
-    run, store = run_arguments(own_data), FeatureStore(own_data / "features.safetensors")
-    rows = load_benchmark("jsonl", data_dir=str(own_data / "train.jsonl"))["train"]
-    first, again, other = (build_model(run, store, rows, seed)[0].moment_iou.weight for seed in (1, 1, 2))
+    words, config = WordVectors.load(own_data / "words.npz"), model_tester("mmn").config()
+    config = build_config(
+        "mmn", "jsonl", "default", {}, text_config=words_config(words), feature_dim=config.feature_dim
+    )
+    first, again, other = (model_of_words(config, words, seed).moment_iou.weight for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_the_script_says_what_is_wrong(own_data):
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--method", "mmn", "--benchmark", "jsonl"]
     command += ["--annotations", str(own_data / "nowhere"), "--features", str(own_data / "features.safetensors")]
@@ -662,3 +680,76 @@ def test_the_scripts_ways_to_name_a_recipe(words, expected, monkeypatch, capsys)
     ((run, overrides),) = taken
     assert (run.method, run.benchmark, run.variant, run.recipe_overrides) == expected
     assert status == 0 and overrides == {"bf16": True}
+
+
+@pytest.mark.parametrize("kind", ["falls", "waves", "negative", "constant"])
+def test_a_plateau_is_that_of_torch(kind):
+    values = {
+        "falls": [1 / (1 + k) for k in range(40)],
+        "waves": [1 + math.sin(k) / (1 + k) for k in range(40)],
+        "negative": [-1 - k * 1e-5 for k in range(40)],
+        "constant": [0.5] * 40,
+    }[kind]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.8, patience=2)
+    ours, rates = PlateauFactor(0.8, 2), []
+    for value in values:
+        theirs.step(value)
+        ours.observe(value)
+        rates.append(ours(0))
+        assert rates[-1] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert (rates[-1] == 1) == (kind in ("falls", "negative"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plateau", ["loss", "-loss"])
+def test_a_plateau_follows_the_evaluations_and_survives_a_resume(tmp_path, plateau):
+    recipe = RECIPE.replace(schedule="plateau", gamma=0.5, patience=0, plateau=plateau, milestones=(), epochs=4)
+    recipe = recipe.replace(lr_factors={}, loss_stages=(), frozen_epochs={})
+
+    def rates(trainer):
+        seen = {}
+
+        class Watch(TrainerCallback):
+            def on_epoch_begin(self, args, state, control, optimizer=None, **kwargs):
+                seen[round(state.epoch)] = optimizer.param_groups[0]["lr"]
+
+        trainer.add_callback(Watch())
+        return seen
+
+    whole = trainer_of(tmp_path / "whole", recipe=recipe)
+    seen = rates(whole)
+    whole.train()
+    losses = [entry["eval_loss"] for entry in whole.state.log_history if "eval_loss" in entry]
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=0.5, patience=0)
+    expected = {0: recipe.learning_rate}
+    for epoch, loss in enumerate(losses[:3], 1):
+        schedule.step(-loss if plateau == "-loss" else loss)
+        expected[epoch] = theirs.param_groups[0]["lr"]
+    assert len(losses) == 4 and seen == pytest.approx(expected, rel=1e-12)
+    rate = whole.optimizer.param_groups[0]["lr"]
+    whole.evaluate()
+    whole.evaluate()
+    assert whole.optimizer.param_groups[0]["lr"] == rate
+    assert (seen[3] < seen[0]) == (plateau == "loss")  # the loss of this evaluation rises
+    again = trainer_of(tmp_path / "again", recipe=recipe)
+    later = rates(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert later == {epoch: rate for epoch, rate in seen.items() if epoch >= 2}
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+def test_a_plateau_has_no_warm_up():
+    plain = RECIPE.replace(milestones=())
+    for field, value in (("warmup_steps", 3), ("milestones", (2,)), ("gamma", 2.0), ("gamma", 0.0)):
+        with pytest.raises(ModelError, match=f"{field}="):
+            plain.replace(schedule="plateau", **{field: value})
+
+
+def test_results_of_an_older_version_are_read_and_of_a_newer_one_refused():
+    assert read_results({"version": "tall", "seed": 1}, "a") == {"annotation_version": "tall", "seed": 1, "version": 2}
+    assert read_results({"version": 2, "annotation_version": "tall"}, "a")["annotation_version"] == "tall"
+    with pytest.raises(HFVTGError, match=r"runs/results\.json has version 3.*newer"):
+        read_results({"version": 3}, "runs/results.json")

@@ -252,7 +252,7 @@ def test_timestamps_that_jump_back_are_an_error(tmp_path):
 
 def test_without_pyav_the_remedy_is_named(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(HFVTGError, match=r"hf-vtg\[video\]"):
+    with pytest.raises(HFVTGError, match=r"\.\[video\]"):
         probe_video(clip)
 
 

@@ -101,6 +101,7 @@ def test_score_map_takes_scattered_and_few_proposals():
         plot_score_map(moments, np.zeros(3), 10.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 12, 30])
 def test_each_sentence_has_its_own_map(count):
     grid = np.array([(i / 8, (j + 1) / 8) for i in range(8) for j in range(i, 8)])
@@ -137,6 +138,7 @@ def test_attention_stands_at_its_word_and_clip():
         plot_attention(["a"], [[np.nan]], 8.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 10, 30])
 def test_each_query_has_its_own_attention(count):
     generator = np.random.default_rng(0)

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from hf_vtg.models.mmn import MMNForVideoGrounding
 from hf_vtg.models.mmn import conversion_mmn as conversion
+from hf_vtg.models.mmn.modeling_mmn import MMNForVideoGrounding
 
 OFFICIAL_NAMES = (
     ("clip_pooling.projection.", "featpool.conv."),

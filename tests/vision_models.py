@@ -90,11 +90,10 @@ def save_grounding_model(folder: Path, method: str = "mmn") -> Path:
     """Save a tiny model as ``folder``/model whose processor names ``folder``/vit at 10 frames a second."""
     from hf_vtg import VideoEncoder, VideoGroundingProcessor
 
-    from . import test_models
+    from .testers import model_tester
 
     encoder = VideoEncoder(save_vision_model("vit", folder / "vit"), fps=10)
-    testers = test_models.VideoGroundingModelTester.__subclasses__()
-    tester = next(tester for tester in testers if tester.method == method)()
+    tester = model_tester(method)
     model = tester.model(feature_dim=encoder.spec.dim)
     processor = VideoGroundingProcessor.from_model_config(
         model.config, tester.word_vectors().build_tokenizer(), encoder.spec

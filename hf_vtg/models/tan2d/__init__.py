@@ -1,0 +1,1 @@
+"""2D-TAN: 2D Temporal Adjacent Networks (AAAI 2020)."""

@@ -455,6 +455,18 @@ def test_mutations_prove_nothing_where_the_comparison_fails_anyway(toy, capsys):
     assert main(["--mutate", str(toy)]) == 3
 
 
+def test_what_is_gone_from_a_folder_fails(toy):
+    outputs = load_file(toy / "outputs.safetensors")
+    entries = json.loads((toy / "manifest.json").read_text())["forward"][0]["tensors"]
+    named = next(e["name"] for e in entries if e.get("name") not in (None, "mask2d"))
+    save_file({name: tensor for name, tensor in outputs.items() if name != named}, toy / "outputs.safetensors")
+    assert [row.name for row in check_folder(toy).failures()] == [named]
+    save_file(outputs, toy / "outputs.safetensors")
+    (toy / "losses.json").write_text("{}")
+    failures = check_folder(toy).failures()
+    assert failures and {row.group for row in failures} == {"losses"}
+
+
 def test_last_line_is_the_summary(toy, capsys):
     assert main([str(toy)]) == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]

@@ -1,12 +1,12 @@
 """Tolerances, masks, and the rows of a parity report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from .manifest import ParityError, substitute
+from .manifest import ParityError, label, substitute
 
 COMPARED, EXCEPTED, FAILED = "ok", "excepted", "FAILED"
 
@@ -61,6 +61,13 @@ class Report:
             self.excepted(group, name, f"optional, not computed: {entry.get('why', 'no reason given')}")
         else:
             self.failed(group, name, "not produced by the model")
+
+    def unmatched(self, group: str, file: str, entries: Sequence[Any], names: Collection[str]) -> None:
+        """Entries that name what ``file`` does not hold: a part of the folder is gone. A pattern may fit nothing, but
+        a file is not empty."""
+        for entry in (e for e in entries if isinstance(e, Mapping) and not e.get("optional")):
+            if not names or ("name" in entry and entry["name"] not in names):
+                self.failed(group, label(entry), f"named by the manifest, but {file} does not hold it")
 
     def failures(self) -> list[Row]:
         return [row for row in self.rows if row.verdict == FAILED]

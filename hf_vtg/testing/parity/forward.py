@@ -59,7 +59,9 @@ def _check_given(session, run, report: Report, group: str, name: str, entry, gro
 
 def _check_outputs(session: Session, run: Mapping[str, Any], report: Report) -> None:
     folder = session.folder
-    for name, stored in folder.tensors(run["outputs"]).items():
+    tensors = folder.tensors(run["outputs"])
+    report.unmatched(run["name"], run["outputs"], run["tensors"], tensors)
+    for name, stored in tensors.items():
         found = find_entry(run["tensors"], name)
         if found is None:
             in_inputs = run["outputs"] == run["inputs"] and find_entry(folder.input_entries(run), name)

@@ -28,7 +28,9 @@ def _loss_leaves(folder: GoldenFolder, report: Report) -> Iterator[tuple[str, An
     for file in dict.fromkeys(files):
         entries = [e for e in folder.entries("losses") if e["file"] == file]
         elsewhere = [e for key in ("gradients", "decoding") for e in folder.entries(key) if e["file"] == file]
-        for path, value in leaves(folder.json(file)):
+        values = dict(leaves(folder.json(file)))
+        report.unmatched("losses", file, entries, values)
+        for path, value in values.items():
             found = find_entry(entries, path)
             if found is not None:
                 yield path, value, *found

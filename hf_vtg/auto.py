@@ -98,8 +98,9 @@ def register_method(
     given |= {"recipes": tuple(recipes), "sizes": sizes, "paper": paper}
     method = Method(config_class.model_type, given={name: part for name, part in given.items() if part is not None})
     _ = method.recipes  # refuses what is none
-    _register(config_class, model_class)
+    _check_name(config_class)
     METHODS.add(method)
+    _register(config_class, model_class)
 
 
 def register_methods() -> None:
@@ -107,20 +108,26 @@ def register_methods() -> None:
     AutoConfig.register(WordVectorConfig.model_type, WordVectorConfig, exist_ok=True)
     for method in usable_methods():
         try:
-            _register(method.config_class, method.model_class)
+            _check_name(method.config_class)
         except ModelError as error:
             logger.warning("The method %r of %s is left out: %s", method.name, method.package, error)
+        else:
+            _register(method.config_class, method.model_class)
     for model_class in ADAPTERS:
         # Without exist_ok a configuration of transformers itself is passed over in silence.
         AutoModelForVideoGrounding.register(model_class.config_class, model_class, exist_ok=True)
 
 
-def _register(config_class: type, model_class: type) -> None:
+def _check_name(config_class: type[VideoGroundingConfig]) -> None:
+    """ModelError for a ``model_type`` of transformers itself, whose models would then be taken for ours."""
     if config_class.model_type in CONFIG_MAPPING_NAMES:
         raise ModelError(
             f"{config_class.__name__}: {config_class.model_type!r} is a model of transformers. Give another "
             "model_type."
         )
+
+
+def _register(config_class: type, model_class: type) -> None:
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     AutoModel.register(config_class, model_class, exist_ok=True)
     AutoModelForVideoGrounding.register(config_class, model_class, exist_ok=True)

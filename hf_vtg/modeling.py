@@ -79,14 +79,16 @@ class VideoGroundingPreTrainedModel(SavedInFolder, PushesToHub, GroundingSteps, 
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        writable = {" or ".join(names): names for names in ((*parts, step) for step, parts in STEPS.items())}
         missing = [
-            " or ".join((*parts, step))
-            for step, parts in STEPS.items()
-            if all(getattr(cls, name) is getattr(VideoGroundingPreTrainedModel, name) for name in (step, *parts))
+            known
+            for known, names in writable.items()
+            if all(getattr(cls, name) is getattr(VideoGroundingPreTrainedModel, name) for name in names)
         ]
         if missing:
-            known = ", ".join(" or ".join(reversed((step, *parts))) for step, parts in STEPS.items())
-            raise ModelError(f"{cls.__name__} lacks the step(s) {', '.join(missing)}. A method writes {known}.")
+            raise ModelError(
+                f"{cls.__name__} lacks the step(s) {', '.join(missing)}. A method writes {', '.join(writable)}."
+            )
         if cls.encode_text is VideoGroundingPreTrainedModel.encode_text and cls.text_state_class is None:
             raise ModelError(
                 f"{cls.__name__} has no text_state_class: name the ModelOutput that encode_sentences fills."

@@ -169,8 +169,9 @@ class GroundingSteps:
             if video_mask is None:
                 video_mask = torch.ones(video_features.shape[:2], dtype=torch.bool, device=video_features.device)
             video_state = self.encode_video(video_features.to(self.dtype), video_mask, output_intermediates)
+        else:
+            self._check_state(video_state, len(sentence_mask))
         text_state = self.encode_text(input_ids, attention_mask, sentence_mask, inputs_embeds, output_intermediates)
-        self._check_state(video_state, len(sentence_mask))
         if labels is None and targets is None:
             return self.ground(video_state, text_state, output_intermediates)
         output = self.ground_every_candidate(video_state, text_state, output_intermediates)

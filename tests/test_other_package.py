@@ -245,3 +245,11 @@ def test_what_does_not_belong_together_is_not_registered():
     with pytest.raises(ModelError, match="'bert' is a model of transformers"):
         hf_vtg.register_method(own, model)
     assert AutoConfig.for_model("bert").__class__ is BertConfig
+
+
+def test_a_refused_name_leaves_ours_registered():
+    own = type("OwnMMNConfig", (hf_vtg.MMNConfig,), {})
+    model = type("OwnMMN", (METHODS["mmn"].model_class,), {"config_class": own})
+    with pytest.raises(ModelError, match="'mmn' is a method of hf_vtg itself"):
+        hf_vtg.register_method(own, model)
+    assert type(AutoConfig.for_model("mmn")) is METHODS["mmn"].config_class

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from hf_vtg import CLEARConfig, CLEARForVideoGrounding, VideoGroundingProcessor
 from hf_vtg.errors import ModelError
 from hf_vtg.features.resampling import resample_mean_bins
+from hf_vtg.layers import map_convolution
 from hf_vtg.layers.losses import iou_loss
 from hf_vtg.layers.proposals import ProposalGrid
-from hf_vtg.models.clear import fine_clear
 from hf_vtg.models.clear.conversion_clear import convert_official_checkpoint, golden_batch, golden_outputs
 from hf_vtg.models.clear.decoding_clear import CLEARFusion
 from hf_vtg.models.clear.fine_clear import FinePairs, window_size
@@ -455,7 +455,7 @@ def test_sentences_of_a_batch_have_windows_of_their_own(monkeypatch):
         return CLEARFusion.region(model.fusion, torch.stack(seen), rule)
 
     model.fusion.region = region
-    monkeypatch.setattr(fine_clear, "CHUNK", 1)
+    monkeypatch.setattr(map_convolution, "VALUES_AT_ONCE", 1)
     together = model(**batch).scores
     alone = []
     for v, s in lengths.nonzero().tolist():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_vtg.layers import map_convolution
 from hf_vtg.layers.proposals import proposal_cells
 from hf_vtg.models.registry import METHODS, get_recipe
 from hf_vtg.models.tan2d.modeling_tan2d import TAN2DProposalConv
@@ -62,7 +63,7 @@ def test_sentences_in_parts_are_sentences_at_once(monkeypatch):
     batch = tester.batch(model.config)
     with torch.no_grad():
         whole = model(**batch).scores
-        monkeypatch.setattr(type(model), "_sentences_at_once", lambda self: 1)
+        monkeypatch.setattr(map_convolution, "VALUES_AT_ONCE", 1)
         parts = model(**batch).scores
     torch.testing.assert_close(parts, whole)
 

@@ -16,6 +16,15 @@ from .proposals import ProposalGrid
 MAP_OPTIONS = ("channels_last", "fold_norm", "bfloat16")
 
 
+# Values of the maps that are convolved together without gradient.
+VALUES_AT_ONCE = 2**26
+
+
+def maps_at_once(count: int, positions: int, channels: int) -> int:
+    """How many of ``count`` maps are convolved together: all where gradients keep them, else what fits the memory."""
+    return max(1, count if torch.is_grad_enabled() else VALUES_AT_ONCE // (positions * channels))
+
+
 def _layout(x: torch.Tensor) -> torch.memory_format:
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

@@ -13,13 +13,12 @@ from torch.nn import functional as F
 
 from ...layers.buffers import ComputedBuffers
 from ...layers.clips import pool_clips
+from ...layers.map_convolution import maps_at_once
 from ...layers.proposals import ProposalGrid, proposal_cells
 from .configuration_clear import CLEARConfig
 from .query_clear import CLEARQueryEncoder
 from .windows_clear import CLEARMapConv, strips_area, window_geometry
 
-# Padded maps that are convolved at once in evaluation, in values: bounds the memory of many sentences.
-CHUNK = 2**26
 # Sizes of the windows that pruning leaves are multiples of this part of the map.
 WINDOW_PARTS = 16
 
@@ -181,8 +180,8 @@ class CLEARFineBranch(ComputedBuffers):
     @staticmethod
     def _chunks(pairs: FinePairs, positions: int) -> list[FinePairs]:
         """``pairs`` in parts whose maps of so many positions fit the memory; whole where gradients keep them."""
-        count = len(pairs.query) if torch.is_grad_enabled() else CHUNK // (positions * pairs.query.shape[-1])
-        parts = (x.split(max(1, count)) for x in (pairs.video, pairs.query))
+        count = maps_at_once(len(pairs.query), positions, pairs.query.shape[-1])
+        parts = (x.split(count) for x in (pairs.video, pairs.query))
         return [FinePairs(pairs.cells, video, query) for video, query in zip(*parts, strict=True)]
 
     def _padded_map(self, fused: torch.Tensor) -> torch.Tensor:

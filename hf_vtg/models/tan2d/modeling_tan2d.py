@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 from ...layers.buffers import ComputedBuffers
 from ...layers.clips import ClipPooling, full_length
 from ...layers.losses import iou_loss, scaled_iou, upcast
-from ...layers.map_convolution import MaskedMapConv
+from ...layers.map_convolution import MaskedMapConv, maps_at_once
 from ...layers.proposals import ProposalGrid, proposal_cells
 from ...layers.recurrent import PackedRecurrent, last_states
 from ...layers.text_encoder import TextEncoder
@@ -23,9 +23,6 @@ from ...modeling import VideoGroundingPreTrainedModel
 from ...moments import temporal_iou
 from ...steps import VideoGroundingOutput
 from .configuration_tan2d import TAN2DConfig
-
-# Values of the padded maps that are convolved at once without gradient: a limit on the memory of many sentences.
-VALUES_AT_ONCE = 1 << 26
 
 
 class TAN2DAveragingConv(nn.Conv1d):
@@ -169,7 +166,9 @@ class TAN2DForVideoGrounding(VideoGroundingPreTrainedModel):
     def ground_rows(self, pairs, video_state, text_state, output_intermediates=False) -> TAN2DOutput:
         """Scores (R, P): the probability that a cell is the moment."""
         sentences = pairs.of_sentences(text_state.sentence_embeds)
-        at_once = max(len(sentences), 1) if torch.is_grad_enabled() else self._sentences_at_once()
+        side = self.config.num_clips + 2 * self.map_conv.padding
+        widest = max(self.config.hidden_size, self.config.conv_hidden_size)
+        at_once = maps_at_once(len(sentences), side**2, widest)
         logits = torch.cat(
             [
                 self._logits(video_state.cell_embeds[videos], part)
@@ -178,10 +177,6 @@ class TAN2DForVideoGrounding(VideoGroundingPreTrainedModel):
         )
         scores = upcast(logits).sigmoid()
         return TAN2DOutput(moments=self.grid.moments(scores.dtype), scores=scores, logits=logits)
-
-    def _sentences_at_once(self) -> int:
-        side = self.config.num_clips + 2 * self.map_conv.padding
-        return max(1, VALUES_AT_ONCE // (side**2 * max(self.config.hidden_size, self.config.conv_hidden_size)))
 
     def _logits(self, cells: torch.Tensor, sentences: torch.Tensor) -> torch.Tensor:
         """(R, P, C) cells and (R, C) sentences -> (R, P): unit-length products, convolved and scored
